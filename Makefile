@@ -1,0 +1,48 @@
+# One command each; every target sets up its own .venv from the locked versions first.
+# Targets that measure end with their figures as plain lines `name value`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export MPLBACKEND := Agg
+
+.PHONY: help setup demo test test-slow check format msd-patches clean
+
+help:
+	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report"
+	@echo "make test         set up and run all tests"
+	@echo "make test-slow    the tests that train to a bar"
+	@echo "make check        ruff, mypy --strict, import rules"
+	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
+
+setup: $(VENV)/.done
+
+$(VENV)/.done: pyproject.toml constraints.txt tools/make_venv.sh
+	sh tools/make_venv.sh $(PYTHON) $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/python examples/demo.py demo
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+msd-patches: setup
+	$(BIN)/python examples/msd_patches.py
+
+clean:
+	rm -rf $(VENV) demo work .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,50 @@
+"""From a chest CT to how much lung tumour there is, where it is, and how far it has spread. Research use only.
+
+The public names are loaded when they are first used: importing the package imports neither torch nor SciPy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tumorspread._version import __version__
+
+if TYPE_CHECKING:
+    from tumorspread.errors import TumorspreadError
+    from tumorspread.measurement.findings import Findings
+    from tumorspread.pipeline import Analysis, analyse, measure
+    from tumorspread.scan.nifti import write_nifti
+    from tumorspread.scan.read import read, read_mask
+    from tumorspread.scan.volume import Volume
+
+_HOMES = {
+    "Analysis": "pipeline",
+    "Findings": "measurement.findings",
+    "TumorspreadError": "errors",
+    "Volume": "scan.volume",
+    "analyse": "pipeline",
+    "measure": "pipeline",
+    "read": "scan.read",
+    "read_mask": "scan.read",
+    "write_nifti": "scan.nifti",
+}
+
+__all__ = [
+    "Analysis",
+    "Findings",
+    "TumorspreadError",
+    "Volume",
+    "__version__",
+    "analyse",
+    "measure",
+    "read",
+    "read_mask",
+    "write_nifti",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

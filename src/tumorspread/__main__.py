@@ -1,0 +1,5 @@
+"""`python -m tumorspread`: the command line."""
+
+from tumorspread.cli import main
+
+main()
