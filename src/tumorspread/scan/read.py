@@ -1,0 +1,171 @@
+"""One door for every scan and every mask: looks at the bytes, then picks the reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorspread.errors import MaskError, ReadError
+from tumorspread.scan.bundle import Bundle, Kind, file_kind, open_bundle, plain
+from tumorspread.scan.dicom import read_dicom
+from tumorspread.scan.nifti import read_nifti
+from tumorspread.scan.slices import IMAGE_SUFFIXES, read_slices
+from tumorspread.scan.volume import Reorientation, Triple, Volume
+
+_EXPECTED = "expected NIfTI (.nii, .nii.gz), DICOM or PNG/JPG/TIFF slices (a file, folder or zip)"
+# Strangers people do bring, by their first bytes.
+_STRANGERS = {
+    b"%PDF": "a PDF",
+    b"NRRD": "an NRRD image",
+    b"ObjectTyp": "a MetaImage",
+    b"\x89HDF": "an HDF5 file",
+}
+
+
+def read(
+    path: str | Path,
+    *,
+    series: str | None = None,
+    spacing_mm: Triple | None = None,
+    window_hu: tuple[float, float] | None = None,
+) -> Volume:
+    """Read a scan: a NIfTI file, a DICOM CT series, or a stack of PNG, JPG or TIFF slices.
+
+    Args:
+        path: file, folder or zip; what it is, its bytes say.
+        series: for DICOM, the SeriesInstanceUID or a unique ending of it.
+        spacing_mm: for slices, (z, y, x).
+        window_hu: for slices, the HU of black and white.
+
+    Returns:
+        The scan as `read_nifti`, `read_dicom` or `read_slices` gives it.
+
+    Raises:
+        ReadError: nothing there, not a scan, damaged, or an option that does not belong to this kind.
+        GeometryError: the voxels' places are missing, broken or ambiguous.
+    """
+    path = Path(path)
+    kind = scan_kind(path)
+    if series is not None and kind != "dicom":
+        raise ReadError(f"{plain(path.name)}: --series is for DICOM; this is {_SHOWN[kind]}, leave it out")
+    if kind != "image" and (spacing_mm is not None or window_hu is not None):
+        raise ReadError(
+            f"{plain(path.name)}: --spacing and --window are for PNG, JPG and TIFF slices; this is "
+            f"{_SHOWN[kind]}, which carries its own: leave them out"
+        )
+    if kind == "dicom":
+        return read_dicom(path, series=series)
+    if kind == "image":
+        return read_slices(path, spacing_mm=spacing_mm, window_hu=window_hu)
+    return read_nifti(path)
+
+
+def read_mask(path: str | Path, scan: Volume | None = None, *, label: int | None = None) -> Volume:
+    """Read a NIfTI mask.
+
+    Args:
+        path: the file.
+        scan: the scan it belongs to. A mask on the same points with its axes in another order or direction is
+            turned to the scan's, voxel for voxel.
+        label: which label to take, where there are several.
+
+    Returns:
+        bool voxels, on the scan's grid where a scan is given. A mask without any voxel set is a valid answer.
+
+    Raises:
+        ReadError: missing, damaged, or not NIfTI.
+        GeometryError: the mask's place is missing or broken.
+        MaskError: not on the scan's grid, several labels and none chosen, the chosen one absent, or values
+            that are no labels (NaN, fractions, negative).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ReadError(f"{path}: no such file; expected a NIfTI mask")
+    if scan_kind(path) != "nifti":
+        raise ReadError(f"{plain(path.name)}: not NIfTI; a mask is read from .nii or .nii.gz, convert it first")
+    image = read_nifti(path)
+    mask = image.with_voxels(_select(path.name, image.voxels, label))
+    return mask if scan is None else _onto(path.name, mask, scan)
+
+
+_SHOWN = {"nifti": "NIfTI", "dicom": "DICOM", "image": "a picture"}
+
+
+def scan_kind(path: Path) -> str:
+    """`nifti`, `dicom` or `image`, or the one line that says what was found instead."""
+    kind: Kind = file_kind(path) if path.is_file() else "zip"
+    if kind in ("nifti", "gzip"):
+        return "nifti"
+    if kind == "other":
+        raise ReadError(f"{plain(path.name)}: {_stranger(path)}; {_EXPECTED}")
+    if kind != "zip":
+        return kind
+    with open_bundle(path) as bundle:
+        return _bundle_kind(bundle)
+
+
+def _bundle_kind(bundle: Bundle) -> str:
+    kinds = set()
+    for file in bundle.files:
+        kinds.add(bundle.kind(file))
+        if "dicom" in kinds:
+            return "dicom"
+    if "image" in kinds or any(file.lower().endswith(IMAGE_SUFFIXES) for file in bundle.files):
+        return "image"
+    if kinds & {"nifti", "gzip"}:
+        raise ReadError(f"{bundle.name}: holds NIfTI or packed files; give the one file, unpacked from here")
+    raise ReadError(f"{bundle.name}: nothing in it can be read as a scan; {_EXPECTED}")
+
+
+def _stranger(path: Path) -> str:
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    if not head:
+        return "an empty file"
+    known = [shown for start, shown in _STRANGERS.items() if head.startswith(start)]
+    return known[0] if known else "not a scan"
+
+
+def _select(name: str, voxels: NDArray[Any], label: int | None) -> NDArray[np.bool_]:
+    # Masks are sparse: looking only at what is not 0 (NaN included) is 20 times faster than np.unique of all.
+    set_voxels = voxels[voxels != 0]
+    if voxels.dtype.kind == "f" and not (np.isfinite(set_voxels).all() and (set_voxels % 1 == 0).all()):
+        raise MaskError(f"{plain(name)}: values that are not whole numbers (or NaN); expected a mask of 0 and 1")
+    labels = [int(value) for value in np.unique(set_voxels)]
+    shown = "[" + ", ".join(map(str, labels[:8])) + (", ..." if len(labels) > 8 else "") + "]"
+    if labels and labels[0] < 0:
+        raise MaskError(f"{plain(name)}: negative values {shown}; expected a mask of 0 and 1")
+    if label is not None and label not in labels:
+        raise MaskError(f"{plain(name)}: no voxel has label {label}; it has labels {shown}")
+    if label is None and len(labels) > 1:
+        raise MaskError(f"{plain(name)}: has labels {shown}; expected one; choose one with label=N, or --label N")
+    return np.asarray(voxels == label if label is not None else voxels != 0)
+
+
+def _onto(name: str, mask: Volume, scan: Volume) -> Volume:
+    """The mask on the scan's grid, exactly, or the reason why it cannot be."""
+    if scan.same_grid(mask):
+        return scan.with_voxels(mask.voxels)
+    turn, back = Reorientation.to_canonical(mask), Reorientation.to_canonical(scan)
+    turned, upright = turn.apply(mask), back.apply(scan)
+    if upright.same_grid(turned):
+        return scan.with_voxels(np.ascontiguousarray(back.invert_array(turned.voxels)))
+    raise MaskError(f"{plain(name)}: {_difference(turned, upright)}; expected a mask on the scan's grid")
+
+
+def _difference(mask: Volume, scan: Volume) -> str:
+    if mask.shape != scan.shape:
+        return f"has {_by(mask.shape)} voxels (z, y, x), the scan {_by(scan.shape)}"
+    if not np.allclose(mask.spacing_mm, scan.spacing_mm, rtol=1e-3):
+        return f"has spacing {_by(mask.spacing_mm)} mm (z, y, x), the scan {_by(scan.spacing_mm)}"
+    cosines = (mask.directions * scan.directions).sum(axis=0)
+    angle = float(np.degrees(np.arccos(np.clip(cosines, -1, 1))).max())
+    shift = float(np.linalg.norm(mask.to_world((0, 0, 0)) - scan.to_world((0, 0, 0))))
+    return f"lies elsewhere (first voxel {shift:.2f} mm apart, axes turned by {angle:.2f} degrees)"
+
+
+def _by(numbers: tuple[float, ...]) -> str:
+    return "x".join(f"{number:g}" for number in numbers)

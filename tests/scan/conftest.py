@@ -1,0 +1,135 @@
+"""Builds DICOM CT series as a scanner would write them, for the tests to break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+Change = Callable[[list[Dataset]], Any]
+
+ROWS, COLUMNS = 36, 34
+ROW_MM, COLUMN_MM, STEP_MM = 0.8, 0.7, 2.5
+INTERCEPT = -1024
+OBLIQUE = ((0.8, 0.6, 0.0), (-0.6 * 0.6, 0.6 * 0.8, 0.8))
+
+
+def stored_values(count: int) -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 4096, (count, ROWS, COLUMNS)).astype(np.uint16)
+
+
+def make_slices(count: int = 6, *, orientation=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))) -> list[Dataset]:
+    """Slices from low to high along their normal, the first pixel of the first at (-30, -40, -50) mm."""
+    series, study, frame = generate_uid(), generate_uid(), generate_uid()
+    normal = np.cross(*orientation)
+    slices = []
+    for number, pixels in enumerate(stored_values(count)):
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.PatientName, dataset.PatientID = "Doe^Jane", "SECRET-4711"
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = (
+            study,
+            series,
+            frame,
+        )
+        dataset.Modality, dataset.SeriesNumber, dataset.InstanceNumber = "CT", 3, number + 1
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        dataset.ImageOrientationPatient = [float(f"{c:.8f}") for axis in orientation for c in axis]
+        place = np.array([-30.0, -40.0, -50.0]) + number * STEP_MM * normal
+        dataset.ImagePositionPatient = [float(f"{c:.6f}") for c in place]
+        dataset.PixelSpacing, dataset.SliceThickness = [ROW_MM, COLUMN_MM], STEP_MM
+        dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = ROWS, COLUMNS, 1
+        dataset.PhotometricInterpretation = "MONOCHROME2"
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = (
+            16,
+            12,
+            11,
+            0,
+        )
+        dataset.RescaleSlope, dataset.RescaleIntercept = 1, INTERCEPT
+        dataset.PixelData = pixels.tobytes()
+        dataset["PixelData"].VR = "OW"
+        slices.append(dataset)
+    return slices
+
+
+def make_enhanced(slices: list[Dataset]) -> Dataset:
+    """One enhanced multi-frame CT of the slices' pixels and places (PS3.3 C.7.6.16)."""
+    first = slices[0]
+    dataset = Dataset()
+    dataset.update({e.tag: e for e in first if e.keyword not in _PER_FRAME})
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.NumberOfFrames = len(slices)
+    shared, dataset.PerFrameFunctionalGroupsSequence = Dataset(), Sequence()
+    shared.PixelMeasuresSequence = _group(first, "PixelSpacing", "SliceThickness")
+    shared.PlaneOrientationSequence = _group(first, "ImageOrientationPatient")
+    dataset.SharedFunctionalGroupsSequence = Sequence([shared])
+    for one in slices:
+        frame = Dataset()
+        frame.PlanePositionSequence = _group(one, "ImagePositionPatient")
+        frame.PixelValueTransformationSequence = _group(one, "RescaleSlope", "RescaleIntercept")
+        dataset.PerFrameFunctionalGroupsSequence.append(frame)
+    dataset.PixelData = b"".join(one.PixelData for one in slices)
+    return dataset
+
+
+_PER_FRAME = (
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope",
+    "RescaleIntercept", "PixelData", "InstanceNumber",
+)  # fmt: skip
+
+
+def _group(source: Dataset, *keywords: str) -> Sequence:
+    item = Dataset()
+    for keyword in keywords:
+        setattr(item, keyword, source[keyword].value)
+    return Sequence([item])
+
+
+def save_slices(slices: list[Dataset], folder: Path) -> Path:
+    """The slices as slice_00.dcm, slice_01.dcm, ..., in their order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, dataset in enumerate(slices):
+        dataset.save_as(folder / f"slice_{number:02}.dcm", enforce_file_format=True)
+    return folder
+
+
+@pytest.fixture(name="make_slices")
+def _make_slices() -> Callable[..., list[Dataset]]:
+    return make_slices
+
+
+@pytest.fixture(name="make_enhanced")
+def _make_enhanced() -> Callable[..., Dataset]:
+    return make_enhanced
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Callable[..., Path]:
+    """A folder with a CT series, changed by `change` before it is saved."""
+
+    def build(change: Change | None = None, *, name: str = "series", **options: Any) -> Path:
+        slices = make_slices(**options)
+        if change is not None:
+            slices = change(slices) or slices
+        return save_slices(slices, tmp_path / name)
+
+    return build
+
+
+@pytest.fixture
+def truth_hu() -> Callable[[int], np.ndarray]:
+    """HU of the slices of `make_slices`, in their order."""
+    return lambda count: stored_values(count).astype(np.int16) + np.int16(INTERCEPT)
