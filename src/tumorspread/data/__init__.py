@@ -1,0 +1,1 @@
+"""Training cases: fetched, checked, converted, split, made from phantoms, cut into patches."""

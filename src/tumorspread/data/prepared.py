@@ -1,0 +1,145 @@
+"""The cache of prepared cases: what training reads, memory-mapped.
+
+Preparing a scan (read, turn, resample, normalise) takes seconds, and training wants its patches thousands of times.
+A case is prepared once a setting: the folder's name is the fingerprint of the settings, and a case whose files
+changed since is prepared again. How to prepare is the caller's business (`model` knows), so it is passed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorspread.data.cases import Case
+from tumorspread.errors import DatasetError, OutputError
+from tumorspread.scan.nifti import read_nifti
+from tumorspread.scan.volume import Volume
+
+Prepare = Callable[[Volume, Volume], tuple[NDArray[np.float32], NDArray[np.uint8]]]
+
+LAYOUT = "1"
+# Tumour voxels kept a lesion, as centres of patches: enough to place patches evenly over the largest.
+CENTRES_A_LESION = 4000
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedCase:
+    """One case on the network's grid.
+
+    Attributes:
+        name: of the case.
+        image: (z, y, x) float16, normalised, memory-mapped.
+        mask: (z, y, x) uint8 in {0, 1}, memory-mapped.
+        centres: (n, 4) int32, a row a kept tumour voxel: number of its lesion, z, y, x. Empty without tumour.
+    """
+
+    name: str
+    image: NDArray[np.float16]
+    mask: NDArray[np.uint8]
+    centres: NDArray[np.int32]
+
+
+def prepare_cases(
+    cases: Sequence[Case],
+    folder: Path,
+    *,
+    prepare: Prepare,
+    settings: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Prepare the cases that are not in the cache yet.
+
+    Args:
+        cases: to prepare.
+        folder: the cache; made where missing.
+        prepare: (scan, mask) to (image, mask) on the network's grid.
+        settings: text of all settings that `prepare` depends on; another text is another cache.
+        progress: called with (cases done, cases in all).
+
+    Returns:
+        The folder for these settings, to be given to `open_case`.
+
+    Raises:
+        DatasetError: a mask that does not lie on its scan's grid.
+        OutputError: the cache cannot be written.
+    """
+    place = folder / hashlib.sha256(f"{LAYOUT}|{settings}".encode()).hexdigest()[:16]
+    for done, case in enumerate(cases, 1):
+        stamp = _stamp(case)
+        if not _is_current(place / case.name, stamp):
+            _prepare_case(case, place / case.name, prepare, stamp)
+        if progress is not None:
+            progress(done, len(cases))
+    return place
+
+
+def open_case(name: str, place: Path) -> PreparedCase:
+    """Map a prepared case into memory.
+
+    Raises:
+        DatasetError: it is not in the cache, or its files are damaged.
+    """
+    folder = place / name
+    try:
+        return PreparedCase(
+            name,
+            np.load(folder / "image.npy", mmap_mode="r"),
+            np.load(folder / "mask.npy", mmap_mode="r"),
+            np.load(folder / "centres.npy"),
+        )
+    except (OSError, ValueError, EOFError) as error:
+        raise DatasetError(f"the prepared case {folder} is missing or damaged; delete its folder") from error
+
+
+def _prepare_case(case: Case, folder: Path, prepare: Prepare, stamp: str) -> None:
+    scan, mask = read_nifti(case.image), read_nifti(case.mask)
+    if not scan.same_grid(mask):
+        raise DatasetError(f"{case.name}: image and mask lie on different grids; run `tumorspread data check`")
+    image, prepared_mask = prepare(scan, mask.with_voxels((mask.voxels > 0).astype(np.uint8)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "case.json").unlink(missing_ok=True)
+        _save(folder / "image.npy", image.astype(np.float16))
+        _save(folder / "mask.npy", prepared_mask)
+        _save(folder / "centres.npy", _tumour_centres(prepared_mask))
+        (folder / "case.part").write_text(stamp)
+        os.replace(folder / "case.part", folder / "case.json")
+    except OSError as error:
+        raise OutputError(f"cannot write the cache {folder}: {error.strerror or error}") from error
+
+
+def _tumour_centres(mask: NDArray[np.uint8]) -> NDArray[np.int32]:
+    labels = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
+    voxels = np.argwhere(labels)
+    lesions = labels[tuple(voxels.T)]
+    order = np.argsort(lesions, kind="stable")
+    rows = np.column_stack([lesions, voxels]).astype(np.int32)[order]
+    pieces = np.split(rows, np.flatnonzero(np.diff(rows[:, 0])) + 1)
+    return np.concatenate([piece[:: max(1, len(piece) // CENTRES_A_LESION)] for piece in pieces])
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("wb") as file:
+        np.save(file, array)
+    os.replace(unfinished, path)
+
+
+def _stamp(case: Case) -> str:
+    """What must not have changed since: size and time of both files."""
+    stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in (case.image, case.mask)]
+    return json.dumps(stats)
+
+
+def _is_current(folder: Path, stamp: str) -> bool:
+    record = folder / "case.json"
+    return record.is_file() and record.read_text() == stamp
