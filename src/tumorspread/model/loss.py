@@ -1,0 +1,97 @@
+"""Segmentation losses on logits; the sigmoid is applied here.
+
+MONAI's losses do the sums. Dice: Milletari et al. 2016 (doi:10.1109/3DV.2016.79), taken over the whole batch, so
+that a patch without tumour does not turn one wrong voxel into a loss of 1. Focal: Lin et al. 2017
+(doi:10.1109/ICCV.2017.324). Tversky: Salehi et al. 2017 (doi:10.1007/978-3-319-67389-9_44).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from monai.losses import DiceLoss, FocalLoss, TverskyLoss
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tumorspread.errors import RecipeError
+
+LossName = Literal["dice_bce", "dice", "bce", "focal", "dice_focal", "tversky"]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which loss.
+
+    Attributes:
+        name: `dice_bce` (default), `dice`, `bce`, `focal`, `dice_focal` or `tversky`.
+        bce_weight: weight of the cross-entropy (or focal) part beside Dice.
+        positive_weight: weight of a tumour voxel in the cross-entropy; above 1 favours recall.
+        focal_gamma: focusing exponent of the focal loss.
+        tversky_alpha: weight of false positives.
+        tversky_beta: weight of false negatives.
+    """
+
+    name: LossName = "dice_bce"
+    bce_weight: float = 1.0
+    positive_weight: float = 1.0
+    focal_gamma: float = 2.0
+    tversky_alpha: float = 0.3
+    tversky_beta: float = 0.7
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        if min(self.bce_weight, self.tversky_alpha, self.tversky_beta, self.focal_gamma) < 0:
+            raise RecipeError("loss: weights and exponents must not be negative")
+        if self.positive_weight <= 0:
+            raise RecipeError(f"loss.positive_weight {self.positive_weight}: expected a number above 0")
+
+
+class SegmentationLoss(nn.Module):
+    """Loss of logits (n, 1, *space), or of a list of them from fine to coarse, against a mask in {0, 1}.
+
+    Coarser levels count half as much as the next finer one, and the weights sum to 1.
+    """
+
+    def __init__(self, config: LossConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.dice = DiceLoss(sigmoid=True, batch=True)
+        self.focal = FocalLoss(gamma=config.focal_gamma)
+        self.tversky = TverskyLoss(sigmoid=True, alpha=config.tversky_alpha, beta=config.tversky_beta, batch=True)
+
+    def forward(self, logits: Tensor | list[Tensor], mask: Tensor) -> Tensor:
+        """Mean loss, a scalar."""
+        levels = logits if isinstance(logits, list) else [logits]
+        shares = [0.5**i for i in range(len(levels))]
+        total = torch.zeros((), device=mask.device)
+        for share, level in zip(shares, levels, strict=True):
+            total = total + share / sum(shares) * self._single(level.float(), _shrink(mask, level))
+        return total
+
+    def _single(self, logits: Tensor, mask: Tensor) -> Tensor:
+        name, weight = self.config.name, self.config.bce_weight
+        total = torch.zeros((), device=mask.device)
+        if name in ("dice", "dice_bce", "dice_focal"):
+            total = total + self.dice(logits, mask)
+        if name in ("bce", "dice_bce"):
+            positive = torch.tensor(self.config.positive_weight, device=mask.device)
+            total = total + (weight if name == "dice_bce" else 1.0) * functional.binary_cross_entropy_with_logits(
+                logits, mask, pos_weight=positive
+            )
+        if name in ("focal", "dice_focal"):
+            total = total + (weight if name == "dice_focal" else 1.0) * self.focal(logits, mask)
+        if name == "tversky":
+            total = total + self.tversky(logits, mask)
+        return total
+
+
+def _shrink(mask: Tensor, level: Tensor) -> Tensor:
+    mask = mask.to(level.dtype if level.dtype == torch.float64 else torch.float32)
+    if mask.shape == level.shape:
+        return mask
+    factor = mask.shape[-1] // level.shape[-1]
+    pool = functional.max_pool2d if mask.ndim == 4 else functional.max_pool3d
+    return pool(mask, factor)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tumorspread.errors import RecipeError
+from tumorspread.model.loss import LossConfig, SegmentationLoss
+
+P = torch.tensor([0.9, 0.2, 0.6, 0.1])
+G = torch.tensor([1.0, 0.0, 1.0, 0.0])
+LOGITS = torch.logit(P).reshape(1, 1, 2, 2)
+MASK = G.reshape(1, 1, 2, 2)
+
+BCE = -(math.log(0.9) + math.log(0.8) + math.log(0.6) + math.log(0.9)) / 4
+DICE = 1 - 2 * (0.9 + 0.6) / ((0.9 + 0.2 + 0.6 + 0.1) + 2)
+TVERSKY = 1 - 1.5 / (1.5 + 0.3 * (0.2 + 0.1) + 0.7 * (0.1 + 0.4))
+FOCAL = -(0.1**2 * math.log(0.9) + 0.2**2 * math.log(0.8) + 0.4**2 * math.log(0.6) + 0.1**2 * math.log(0.9)) / 4
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("bce", BCE),
+        ("dice", DICE),
+        ("dice_bce", DICE + BCE),
+        ("tversky", TVERSKY),
+        ("focal", FOCAL),
+        ("dice_focal", DICE + FOCAL),
+    ],
+)
+def test_each_loss_is_its_formula(name, expected):
+    assert SegmentationLoss(LossConfig(name))(LOGITS, MASK).item() == pytest.approx(expected, abs=2e-5)
+
+
+def test_weights_of_the_parts_and_of_tumour_voxels_are_applied():
+    weighted = SegmentationLoss(LossConfig("dice_bce", bce_weight=0.5, positive_weight=3.0))(LOGITS, MASK).item()
+    bce = -(3 * math.log(0.9) + math.log(0.8) + 3 * math.log(0.6) + math.log(0.9)) / 4
+    assert weighted == pytest.approx(DICE + 0.5 * bce, abs=2e-5)
+
+
+def test_coarser_levels_count_half_as_much_and_see_the_mask_shrunk_by_its_maximum():
+    coarse = torch.tensor([[[[0.4]]]])
+    together = SegmentationLoss(LossConfig("bce"))([LOGITS, coarse], MASK).item()
+    expected = 2 / 3 * BCE + 1 / 3 * -math.log(torch.sigmoid(coarse).item())
+    assert together == pytest.approx(expected, abs=2e-5)
+
+
+def test_a_patch_without_tumour_does_not_swamp_a_batch():
+    """Over the batch one false voxel costs little; a Dice of each patch would make it a loss of nearly 1."""
+    logits, mask = torch.full((2, 1, 8, 8), -9.0), torch.zeros(2, 1, 8, 8)
+    mask[0] = 1
+    logits[0] = 9.0
+    logits[1, 0, 0, 0] = 9.0
+    assert SegmentationLoss(LossConfig("dice"))(logits, mask).item() < 0.02
+
+
+@pytest.mark.parametrize("name", ["dice_bce", "dice_focal", "tversky"])
+def test_it_is_finite_and_has_a_gradient_at_extreme_logits(name):
+    logits = torch.tensor([[[[80.0, -80.0], [0.0, 80.0]]]], requires_grad=True)
+    loss = SegmentationLoss(LossConfig(name))(logits, MASK)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("settings", [{"bce_weight": -1}, {"positive_weight": 0}, {"tversky_alpha": -0.1}])
+def test_impossible_weights_are_refused(settings):
+    with pytest.raises(RecipeError, match="loss"):
+        LossConfig(**settings)
