@@ -1,0 +1,105 @@
+"""The pages a person reads: one HTML file each, pictures inside, nothing fetched from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tumorspread.measurement.findings import DISCLAIMER, Findings
+from tumorspread.measurement.summary import Evaluation
+from tumorspread.report import wording
+from tumorspread.report.figures import lesion_figure, lesion_title, overview_figure
+from tumorspread.report.tables import rounded
+from tumorspread.scan.volume import Volume
+
+# With a picture of 0.3 to 0.6 MB each, more would make a page that mail and browsers choke on.
+MOST_PICTURES = 12
+
+
+class Footnotes:
+    """Why numbers are missing: each reason once, numbered in the order in which the page first needs it."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def number(self, reason: str) -> int:
+        """The number, from 1, of a reason; a new one is added at the end."""
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+        return self.reasons.index(reason) + 1
+
+
+def report_page(findings: Findings, scan: Volume, lesions: Volume, lungs: Volume | None) -> str:
+    """The report of one scan.
+
+    Args:
+        findings: what was measured.
+        scan: HU.
+        lesions: label map on the scan's grid, ids as in `findings`.
+        lungs: label map on the scan's grid, above 0 inside the lungs; None where they are unknown.
+
+    Returns:
+        HTML, complete in itself. The 12 largest lesions are pictured; all stand in the table.
+
+    Raises:
+        MaskError: a mask is not on the scan's grid, or a lesion of `findings` is not in the label map.
+    """
+    shown = findings.lesions[:MOST_PICTURES]
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            findings=findings,
+            summary=wording.summary(findings),
+            overview=_data_uri(overview_figure(scan, lesions, findings, lungs)),
+            pictures=[(lesion, _data_uri(lesion_figure(scan, lesions, lesion))) for lesion in shown],
+            disclaimer=findings.disclaimer,
+            limits=wording.LIMITS,
+            footnotes=Footnotes(),
+        )
+    )
+
+
+def evaluation_page(evaluation: Evaluation, pictures: Sequence[tuple[str, bytes]]) -> str:
+    """The page of an evaluation: summary with intervals, every case, pictures, and what the measures mean.
+
+    Args:
+        evaluation: the scores.
+        pictures: captions and PNGs in the order of the page (worst, median, best).
+
+    Returns:
+        HTML, complete in itself.
+    """
+    return (
+        _environment()
+        .get_template("evaluation.html.j2")
+        .render(
+            evaluation=evaluation,
+            columns=wording.METRICS,
+            pictures=[(caption, _data_uri(png)) for caption, png in pictures],
+            disclaimer=DISCLAIMER,
+            footnotes=Footnotes(),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tumorspread.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["rounded"] = rounded
+    environment.filters["lesion_title"] = lesion_title
+    environment.filters["flag"] = lambda code: wording.FLAGS.get(code, code.replace("_", " "))
+    return environment
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,0 +1,83 @@
+"""What the report says in words: the summary, the meaning of codes, and what cannot be judged."""
+
+from __future__ import annotations
+
+from tumorspread.measurement.findings import Findings, Lesion
+from tumorspread.measurement.metrics import FOUND_SHARE
+from tumorspread.report.tables import quantity, rounded
+
+FLAGS = {
+    "cut_by_scan_edge": "touches the edge of the scan: its true size is not known and at least this",
+    "outside_lungs": "lies outside the outline of the lungs: may be a finding of the chest wall or an error",
+    "single_slice": "seen on one slice only: its extent from head to foot is not known",
+}
+
+LIMITS = (
+    "Whether a lesion is malignant or benign. Size and shape alone do not tell.",
+    "Whether tissue is tumour or inflammation, scar, collapsed lung or fluid, which look alike on CT.",
+    "Whether a tumour has grown into the chest wall, mediastinum, vessels or airways.",
+    "Lymph nodes, and metastases outside the lungs. This is not a TNM stage and not a RECIST response.",
+    "Whether something was missed. The mask holds what was found; small lesions are missed most often.",
+)
+
+METRICS = {
+    "dice": ("Dice", "", "twice the overlap over the sum of both volumes (Dice 1945); 1 is equal"),
+    "iou": ("IoU", "", "overlap over union (Jaccard); 1 is equal"),
+    "accuracy": ("Accuracy", "", "share of all voxels that agree; near 1 for any small tumour"),
+    "precision": ("Precision", "", "share of the predicted voxels that are tumour in the reference"),
+    "recall": ("Recall", "", "share of the reference's tumour voxels that were predicted (sensitivity)"),
+    "specificity": ("Specificity", "", "share of the other voxels left out; near 1 for any small tumour"),
+    "nsd_2mm": ("NSD at 2 mm", "", "normalised surface Dice (Nikolov et al. 2021, doi:10.2196/26151): "
+                "share of the surface voxels of both masks within 2 mm of the other; each voxel counts once"),
+    "hd95_mm": ("HD95", "mm", "95th percentile of the distances from each surface voxel to the other "
+                "surface in each direction; the larger of the two (as MONAI; area-weighted tools differ)"),
+    "volume_ml": ("Volume", "mL", "of the prediction"),
+    "reference_volume_ml": ("Reference volume", "mL", "of the reference"),
+    "volume_error_ml": ("Volume error", "mL", "prediction minus reference"),
+    "volume_error_percent": ("Volume error", "%", "prediction minus reference, as a share of the reference"),
+    "lesions_reference": ("Lesions", "", "connected pieces of the reference"),
+    "lesions_found": ("Found", "", f"those of which the prediction covers at least {FOUND_SHARE:.0%}"),
+    "false_positives": ("False positives", "", "connected pieces of the prediction outside the reference"),
+}  # fmt: skip
+
+
+def summary(findings: Findings) -> str:
+    """How much, where and how far spread, in two to four sentences."""
+    burden = findings.burden
+    if not burden.count:
+        return (
+            "No lesion stands in the mask of this scan. That is no proof that there is none: small lesions, "
+            "and those that touch the chest wall or the mediastinum, are the ones most often missed."
+        )
+    verb = "holds" if burden.count == 1 else "hold"
+    text = f"{pieces(burden.count)} {verb} {quantity(burden.volume_ml, 'mL')} in all"
+    share = burden.lung_fraction_percent
+    text += f", {quantity(share, '%')} of the lung volume. " if share is not None else ". "
+    return text + _where(findings) + _largest(findings.lesions[0]) + _distance(findings)
+
+
+def pieces(count: int) -> str:
+    """The number of lesions with the right plural."""
+    return "1 lesion" if count == 1 else f"{count} lesions"
+
+
+def _where(findings: Findings) -> str:
+    left, right = findings.spread.left, findings.spread.right
+    if left is None or right is None:
+        return "In which lung they lie is not known. " if findings.burden.count > 1 else "Its lung is not known. "
+    elsewhere = findings.burden.count - left.count - right.count
+    parts = [(left, "in the left lung"), (right, "in the right lung")]
+    texts = [f"{pieces(b.count)} {name} ({quantity(b.volume_ml, 'mL')})" for b, name in parts if b.count]
+    if elsewhere:
+        texts.append(f"{pieces(elsewhere)} assigned to neither")
+    return f"There {'is' if texts[0].startswith('1 ') else 'are'} {' and '.join(texts)}. "
+
+
+def _largest(lesion: Lesion) -> str:
+    axes = f"{rounded(lesion.long_axis_mm)} by {quantity(lesion.short_axis_mm, 'mm')}"
+    return f"The largest measures {quantity(lesion.volume_ml, 'mL')}, {axes} in the axial plane. "
+
+
+def _distance(findings: Findings) -> str:
+    apart = findings.spread.largest_distance_mm
+    return f"The two furthest apart are {quantity(apart, 'mm')} from each other." if apart is not None else ""
