@@ -1,0 +1,32 @@
+"""Arguments and options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ScanPath = Annotated[Path, typer.Argument(help="NIfTI file, or folder, zip or file of a DICOM CT series.")]
+OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the results that are there.")]
+Series = Annotated[
+    str | None, typer.Option(help="DICOM: the SeriesInstanceUID, or a unique ending of it.", metavar="UID")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default CUDA where there is one.")]
+Threshold = Annotated[
+    float | None, typer.Option(help="Probability above which a voxel is tumour; by default the weights' own.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print findings.json instead of the table.")]
+Fold = Annotated[int, typer.Option(help="Which split of splits.json, from 0.", min=0)]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change one setting, such as --set run.epochs=20. May be repeated.",
+        metavar="NAME=VALUE",
+    ),
+]
+RecipeName = Annotated[
+    str | None, typer.Option(help="A TOML file, or a recipe of the package: 2d, 3d, demo, msd-patches.")
+]

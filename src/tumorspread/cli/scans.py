@@ -1,0 +1,184 @@
+"""Verbs on one scan: analyse, measure, predict, convert.
+
+Everything heavy is imported inside the verbs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tumorspread.cli.options import AsJson, Device, Force, OutFolder, ScanPath, Series, Threshold
+from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, say
+from tumorspread.errors import OutputError
+
+if TYPE_CHECKING:
+    from tumorspread.measurement.findings import Findings
+    from tumorspread.pipeline import Analysis
+
+
+def analyse(
+    scan: ScanPath,
+    out: OutFolder,
+    weights: Annotated[Path, typer.Option("--weights", "-w", help="Weights file of `tumorspread train`.")],
+    threshold: Threshold = None,
+    series: Series = None,
+    device: Device = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find and measure the tumours of a chest CT.
+
+    Writes mask.nii.gz, lesions.nii.gz, findings.json, lesions.csv and report.html into the folder.
+
+    \b
+    Examples:
+      tumorspread analyse ct.nii.gz -o result -w weights.safetensors
+      tumorspread analyse dicom_folder/ -o result -w weights.safetensors --json
+    """
+    from tumorspread import pipeline
+    from tumorspread.model.predict import Predictor
+    from tumorspread.report.folder import open_folder
+    from tumorspread.scan.read import read
+
+    with open_folder(out, force=force) as folder:
+        predictor = Predictor(weights, device=device)
+        volume = read(scan, series=series)
+        with progress_bar("segmenting") as progress:
+            analysis = pipeline.analyse(volume, predictor, source=scan.name, threshold=threshold, progress=progress)
+        _finish(analysis, folder, out, as_json)
+
+
+def measure(
+    scan: ScanPath,
+    mask: Annotated[Path, typer.Argument(help="NIfTI mask on the scan's grid.")],
+    out: OutFolder,
+    label: Annotated[int | None, typer.Option(help="Which value is tumour, in a mask with several.")] = None,
+    series: Series = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a mask that is already there.
+
+    Writes the same files as `analyse`.
+
+    \b
+    Example:
+      tumorspread measure ct.nii.gz tumour.nii.gz -o result
+    """
+    from tumorspread import pipeline
+    from tumorspread.report.folder import open_folder
+    from tumorspread.scan.read import read, read_mask
+
+    with open_folder(out, force=force) as folder:
+        volume = read(scan, series=series)
+        drawn = read_mask(mask, volume, label=label)
+        analysis = pipeline.measure(volume, drawn, source=scan.name, mask_source=mask.name)
+        _finish(analysis, folder, out, as_json)
+
+
+def predict(
+    weights: Annotated[Path, typer.Argument(help="Weights file of `tumorspread train`.")],
+    scan: ScanPath,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Mask to write, .nii.gz.")],
+    probability: Annotated[bool, typer.Option("--probability", help="Write probabilities, 0 to 1.")] = False,
+    threshold: Threshold = None,
+    series: Series = None,
+    device: Device = None,
+    force: Force = False,
+) -> None:
+    """Segment a scan and write the mask, without measuring it.
+
+    With weights trained on grey images the scan may be one or more PNG, JPG or TIFF images.
+
+    \b
+    Examples:
+      tumorspread predict weights.safetensors ct.nii.gz -o mask.nii.gz
+      tumorspread predict weights.safetensors ct.nii.gz -o probability.nii.gz --probability
+    """
+    import numpy as np
+
+    from tumorspread.model.predict import Predictor
+    from tumorspread.scan.nifti import write_nifti
+
+    _check_target(out, force)
+    predictor = Predictor(weights, device=device)
+    volume = predictor.read(scan, series=series)
+    with progress_bar("segmenting") as progress:
+        if probability:
+            result = predictor.probability(volume, progress=progress)
+        else:
+            mask, _ = predictor.mask(volume, threshold=threshold, progress=progress)
+            result = mask.with_voxels(mask.voxels.astype(np.uint8))
+    write_nifti(result, out)
+    say(f"wrote {out}")
+
+
+def convert(
+    scan: Annotated[Path, typer.Argument(help="DICOM series, NIfTI file, or PNG, JPG, TIFF slices.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Scan to write, .nii.gz.")],
+    spacing: Annotated[str | None, typer.Option(help="Slices: voxel spacing in mm.", metavar="Z,Y,X")] = None,
+    window: Annotated[str | None, typer.Option(help="Slices: HU of black and of white.", metavar="LOW,HIGH")] = None,
+    series: Series = None,
+    force: Force = False,
+) -> None:
+    """Read a scan of any kind and write it as NIfTI.
+
+    Slices in grey carry neither millimetres nor HU, so both must be given for them.
+
+    \b
+    Examples:
+      tumorspread convert dicom_folder/ -o ct.nii.gz
+      tumorspread convert slices/ -o ct.nii.gz --spacing 2.5,0.8,0.8 --window -1000,400
+    """
+    from tumorspread.scan.nifti import write_nifti
+    from tumorspread.scan.read import read
+
+    _check_target(out, force)
+    spacing_mm = parse_triple(spacing, "--spacing")
+    window_hu = parse_pair(window, "--window")
+    volume = read(scan, series=series, spacing_mm=spacing_mm, window_hu=window_hu)
+    write_nifti(volume, out)
+    for remark in volume.remarks:
+        say(f"note: {remark.text}")
+    say(f"wrote {out}: {volume.shape} voxels of {tuple(round(s, 4) for s in volume.spacing_mm)} mm (z, y, x)")
+
+
+def _finish(analysis: Analysis, folder: Path, out: Path, as_json: bool) -> None:
+    """Write the result folder and print the findings."""
+    from tumorspread.report.folder import write_analysis
+
+    write_analysis(analysis, folder)
+    for warning in analysis.findings.warnings:
+        say(f"warning: {warning.text}")
+    if as_json:
+        print(analysis.findings.to_json(), end="")
+    else:
+        _print_findings(analysis.findings)
+    say(f"look at {out / 'report.html'}")
+
+
+def _print_findings(findings: Findings) -> None:
+    from tumorspread.report.tables import rounded
+
+    rows = [
+        (str(n.id), n.side or "-", rounded(n.volume_ml), rounded(n.long_axis_mm), rounded(n.short_axis_mm))
+        for n in findings.lesions
+    ]
+    if rows:
+        print_table(("lesion", "side", "volume mL", "long axis mm", "short axis mm"), rows)
+    burden = findings.burden
+    share = burden.lung_fraction_percent
+    lungs = f", {rounded(share)} % of the lungs" if share is not None else ""
+    noun = "lesion" if burden.count == 1 else "lesions"
+    print(f"{burden.count} {noun}, {rounded(burden.volume_ml)} mL{lungs}")
+
+
+def _check_target(out: Path, force: bool) -> None:
+    """Refuse a file to write that is not NIfTI or would overwrite another."""
+    if not out.name.endswith((".nii", ".nii.gz")):
+        raise OutputError(f"{out}: expected a name that ends in .nii.gz")
+    if out.exists() and not force:
+        raise OutputError(f"{out} is there already; name another file, or replace it with --force")

@@ -1,0 +1,73 @@
+"""What the verbs share: messages, progress bars, numbers from text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from tumorspread.errors import TumorspreadError
+
+
+def say(line: str) -> None:
+    """A message for people, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on stderr with the remaining time; on no terminal, nothing.
+
+    Yields:
+        To be called with (done, total), total None while it is unknown.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(label), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def parse_triple(text: str | None, option: str) -> tuple[float, float, float] | None:
+    """Three numbers from text such as `2.5,0.8,0.8`; None for None.
+
+    Raises:
+        TumorspreadError: another number of values, or something that is not a number.
+    """
+    if text is None:
+        return None
+    a, b, c = _numbers(text, 3, option)
+    return a, b, c
+
+
+def parse_pair(text: str | None, option: str) -> tuple[float, float] | None:
+    """Two numbers, as `parse_triple`."""
+    if text is None:
+        return None
+    a, b = _numbers(text, 2, option)
+    return a, b
+
+
+def _numbers(text: str, count: int, option: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count:
+        raise TumorspreadError(f"{option} {text}: expected {count} numbers with commas between them")
+    return numbers
+
+
+def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """A plain table on stdout, columns aligned, numbers to the right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, *rows]:
+        cells = (cell.rjust(w) if _is_number(cell) else cell.ljust(w) for cell, w in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(".", "", 1).replace("-", "", 1).isdigit()

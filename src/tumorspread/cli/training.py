@@ -1,0 +1,116 @@
+"""Verbs on a data set: train, evaluate.
+
+Everything heavy is imported inside the verbs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tumorspread.cli.options import Changes, Device, Fold, Force, OutFolder, RecipeName, Threshold
+from tumorspread.cli.terminal import progress_bar, say
+from tumorspread.errors import RecipeError, TrainingError
+
+if TYPE_CHECKING:
+    from tumorspread.measurement.summary import Evaluation
+
+
+def train(
+    data: Annotated[Path, typer.Argument(help="Data set in MSD layout, with splits.json.")] = Path(),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for weights, checkpoint, logs.")] = Path("run"),
+    recipe: RecipeName = None,
+    changes: Changes = None,
+    fold: Fold = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder of prepared cases; by default in the data.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a training was cut off.")] = False,
+    show_recipe: Annotated[bool, typer.Option("--show-recipe", help="Print all settings and stop.")] = False,
+) -> None:
+    """Train a U-Net.
+
+    The folder gets weights.safetensors (the best validation Dice), last.ckpt, metrics.csv, curves.png, recipe.toml
+    and tensorboard/. Several devices: `--set run.devices=8`, or torchrun, or SLURM.
+
+    \b
+    Examples:
+      tumorspread train Task06_Lung -o run --recipe 3d
+      tumorspread train Task06_Lung -o run --resume
+      tumorspread train phantoms -o run --recipe demo --set run.epochs=5
+      tumorspread train --recipe 2d --show-recipe
+    """
+    from tumorspread.model.recipe import Recipe
+
+    if resume and (recipe or changes):
+        raise RecipeError("--resume goes on with the recipe of the folder; leave out --recipe and --set")
+    if resume and not (out / "recipe.toml").is_file():
+        raise TrainingError(f"{out} holds no training to resume; start without --resume")
+    if show_recipe:
+        print(Recipe.read(recipe, changes or ()).to_toml(), end="")
+        return
+    from tumorspread.model.train import Job
+    from tumorspread.model.train import train as run
+
+    settings = Recipe.read(str(out / "recipe.toml")) if resume else Recipe.read(recipe, changes or ())
+    job = Job(data, out, settings, fold, cache, resume, progress_bar=sys.stderr.isatty())
+    weights = run(job, report=say)
+    _draw_curves(out)
+    say(f"wrote {weights}, {out / 'curves.png'}, {out / 'metrics.csv'}")
+
+
+def evaluate(
+    weights: Annotated[Path, typer.Argument(help="Weights file of `tumorspread train`.")],
+    data: Annotated[Path, typer.Argument(help="Data set in MSD layout.")],
+    out: OutFolder,
+    split: Annotated[str, typer.Option(help="train, val or test of splits.json, or all.")] = "test",
+    fold: Fold = 0,
+    threshold: Threshold = None,
+    device: Device = None,
+    force: Force = False,
+) -> None:
+    """Compare the masks of a model with the truth.
+
+    Writes evaluation.csv, .json and .html, masks/ and pictures/ into the folder, and prints the summary.
+
+    \b
+    Example:
+      tumorspread evaluate run/weights.safetensors Task06_Lung --split test -o scores
+    """
+    from tumorspread import evaluate as evaluation
+    from tumorspread.model.predict import Predictor
+    from tumorspread.report.folder import Files, open_folder, write_evaluation
+
+    with open_folder(out, force=force) as folder:
+        job = evaluation.Job(data, split, folder / "masks", fold, threshold)
+        with progress_bar("evaluating") as progress:
+            result = evaluation.evaluate(Predictor(weights, device=device), job, progress=progress)
+        cases = evaluation.pick_cases(job)
+        files = {c.name: Files(c.image, c.mask, job.out / f"{c.name}.nii.gz") for c in cases}
+        write_evaluation(result, files, folder, volumes=evaluation.holds_volumes(data))
+    _print_evaluation(result)
+    say(f"look at {out / 'evaluation.html'}")
+
+
+def _print_evaluation(result: Evaluation) -> None:
+    """A line a measure: name, mean, and the 95 % interval where there is one."""
+    extra = {
+        "lesion_recall": result.lesion_recall,
+        "false_positives_per_scan": result.false_positives_per_scan,
+    }
+    for name, interval in (result.summary | extra).items():
+        if interval.mean is None:
+            print(f"{name} none ({interval.reason})")
+        elif interval.low is None or interval.high is None:
+            print(f"{name} {interval.mean:.4f}")
+        else:
+            print(f"{name} {interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]")
+
+
+def _draw_curves(out: Path) -> None:
+    from tumorspread.model.checkpoint import read_log
+    from tumorspread.report.curves import curves_figure
+    from tumorspread.report.folder import write_picture
+
+    write_picture(curves_figure(read_log(out / "metrics.csv")), out / "curves.png")

@@ -1,0 +1,95 @@
+"""Weights against the truth: a data set's cases one after another, then the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tumorspread.data.cases import Case, DatasetInfo, find_cases, read_dataset_info
+from tumorspread.data.splits import read_split
+from tumorspread.errors import DatasetError, GeometryError, ReadError
+from tumorspread.measurement.metrics import compare_masks
+from tumorspread.measurement.summary import CaseScore, Evaluation, summarise
+from tumorspread.model.predict import Predictor
+from tumorspread.scan.nifti import read_nifti, write_nifti
+from tumorspread.scan.read import read_mask
+
+PARTS = ("train", "val", "test", "all")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation.
+
+    Attributes:
+        data: folder of the data set, in MSD layout.
+        part: `train`, `val` or `test` of its `splits.json`, or `all` cases.
+        out: folder for the predicted masks, one `NAME.nii.gz` a case.
+        fold: number of the split in `splits.json`.
+        threshold: probabilities above it are tumour; None takes that of the weights.
+    """
+
+    data: Path
+    part: str
+    out: Path
+    fold: int = 0
+    threshold: float | None = None
+
+
+def evaluate(predictor: Predictor, job: Job, *, progress: Callable[[int, int], None] | None = None) -> Evaluation:
+    """Segment the cases of a split and compare each mask with the truth, on the scan's own grid.
+
+    Args:
+        predictor: the weights, loaded.
+        job: which cases, and where their masks go.
+        progress: called with (cases done, cases in all).
+
+    Raises:
+        DatasetError: the data set or its split is wrong, or the part has no case.
+        ReadError, GeometryError, MaskError: a case cannot be read right; nothing is left out in silence.
+    """
+    info = read_dataset_info(job.data)
+    cases = pick_cases(job)
+    scores = []
+    for score in _score(predictor, job, cases, info):
+        scores.append(score)
+        if progress is not None:
+            progress(len(scores), len(cases))
+    return summarise(scores, weights=predictor.info.name, data=info.name, split=job.part)
+
+
+def pick_cases(job: Job) -> tuple[Case, ...]:
+    """The cases of the job's part, by name.
+
+    Raises:
+        DatasetError: an unknown part, or one without cases.
+    """
+    if job.part not in PARTS:
+        raise DatasetError(f"split {job.part!r}: expected one of {', '.join(PARTS)}")
+    cases = find_cases(job.data)
+    if job.part != "all":
+        wanted = getattr(read_split(job.data, job.fold), job.part)
+        cases = tuple(case for case in cases if case.name in wanted)
+    if not cases:
+        raise DatasetError(f"the {job.part} part of {job.data} has no cases")
+    return cases
+
+
+def _score(predictor: Predictor, job: Job, cases: tuple[Case, ...], info: DatasetInfo) -> Iterator[CaseScore]:
+    for case in cases:
+        scan = read_nifti(case.image)
+        truth = read_mask(case.mask, scan)
+        try:
+            predicted, _ = predictor.mask(scan, threshold=job.threshold)
+        except (ReadError, GeometryError) as error:
+            raise type(error)(f"{case.name}: {error}") from error
+        write_nifti(predicted.with_voxels(predicted.voxels.astype(np.uint8)), job.out / f"{case.name}.nii.gz")
+        yield CaseScore(case.name, compare_masks(predicted, truth, surfaces=info.slices == "volume"))
+
+
+def holds_volumes(data: Path) -> bool:
+    """Whether the cases of a data set are volumes, or stacks of independent slices."""
+    return read_dataset_info(data).slices == "volume"

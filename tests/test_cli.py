@@ -1,0 +1,285 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+
+import tumorspread
+from tumorspread.cli import data as data_verbs
+from tumorspread.cli import main
+from tumorspread.cli.app import app
+from tumorspread.data.phantom import PhantomConfig, make_phantom, read_truth, write_phantoms
+from tumorspread.measurement.findings import Findings
+
+VERBS = ("analyse", "measure", "predict", "convert", "train", "evaluate")
+DATA_VERBS = ("fetch", "check", "split", "convert", "phantoms", "preview")
+COMMANDS = [(), ("data",), *((verb,) for verb in VERBS), *(("data", verb) for verb in DATA_VERBS)]
+RESULTS = {"mask.nii.gz", "lesions.nii.gz", "findings.json", "lesions.csv", "report.html"}
+COARSE = PhantomConfig(spacing_mm=(8.0, 8.0, 8.0), vessels=2, tumours=(2, 2), diameter_mm=(34.0, 46.0))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Four small phantoms with a split."""
+    folder = write_phantoms(tmp_path_factory.mktemp("cli") / "data", 4, config=COARSE)
+    names = [f"phantom_{i:03}" for i in range(4)]
+    split = {"train": names[:2], "val": names[2:3], "test": names[3:]}
+    (folder / "splits.json").write_text(json.dumps({"kind": "holdout", "seed": 0, "splits": [split]}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(data):
+    import torch
+
+    from tumorspread.model.preprocess import PreprocessConfig
+    from tumorspread.model.unet import UNet, UNetConfig
+    from tumorspread.model.weights import Provenance, WeightsInfo, save_weights
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    config = UNetConfig(dims=3, widths=(4, 8), convolutions=1)
+    info = WeightsInfo(config, PreprocessConfig(spacing_mm=(8.0, 8.0, 8.0)), (16, 16, 16), 0.5, Provenance("x"))
+    save_weights(UNet(config), info, data.parent / "weights.safetensors")
+    return data.parent / "weights.safetensors"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command in this process: exit code, stdout, stderr."""
+
+    def call(*argv):
+        monkeypatch.setattr(sys, "argv", ["tumorspread", *map(str, argv)])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def ct(data, number=0):
+    return data / "imagesTr" / f"phantom_{number:03}.nii.gz"
+
+
+def mask(data, number=0):
+    return data / "labelsTr" / f"phantom_{number:03}.nii.gz"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_help_of_every_command_exits_0_and_shows_an_example(command, run):
+    code, out, err = run(*command, "--help")
+    assert (code, err) == (0, "")
+    assert "Usage: tumorspread" in out
+    example = "  DIR/" if command == ("data",) else f"  {' '.join(('tumorspread', *command))} "
+    assert example in out
+
+
+def test_every_command_is_among_those_that_are_tested():
+    def names(group):
+        return {c.name or c.callback.__name__ for c in group.registered_commands}
+
+    assert names(app) == set(VERBS)
+    assert names(data_verbs.app) == set(DATA_VERBS)
+
+
+def test_the_version_is_that_of_the_package(run):
+    assert run("--version") == (0, f"tumorspread {tumorspread.__version__}\n", "")
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["analyse", "--help"], ["data", "fetch", "--help"], ["--version"]])
+def test_help_and_version_import_nothing_heavy(argv):
+    program = (
+        "import sys\nfrom tumorspread.cli import main\ntry:\n    main()\n"
+        "except SystemExit:\n    pass\n"
+        "print([m for m in ('torch', 'numpy', 'scipy', 'pydicom', 'matplotlib') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *argv], capture_output=True, text=True, timeout=60)
+    assert done.stderr == "[]\n"
+    assert "tumorspread" in done.stdout
+
+
+@pytest.mark.parametrize("argv", [["analyse"], ["nonsense"], ["measure", "a", "b", "--nonsense"], ["data", "x"]])
+def test_wrong_usage_ends_in_2_with_the_usage_on_stderr(argv, run):
+    code, out, err = run(*argv)
+    assert (code, out) == (2, "")
+    assert "Usage: tumorspread" in err
+    assert "Traceback" not in err
+
+
+def test_an_interrupt_ends_in_130_with_a_word_and_no_traceback(run, data, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tumorspread.scan.read.read", interrupt)
+    code, out, err = run("measure", ct(data), mask(data), "-o", tmp_path / "out")
+    assert (code, out) == (130, "")
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_measure_writes_all_results_and_prints_the_numbers(run, data, tmp_path):
+    code, out, err = run("measure", ct(data), mask(data), "-o", tmp_path / "a" / "out")
+    folder = tmp_path / "a" / "out"
+    assert code == 0
+    assert {path.name for path in folder.iterdir()} == RESULTS
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]
+    findings = Findings.from_json((folder / "findings.json").read_text())
+    truth = read_truth(data)["phantom_000"]
+    assert findings.burden.count == len(truth) == 2
+    assert findings.burden.volume_ml == pytest.approx(sum(t.volume_ml for t in truth), rel=0.1)
+    lines = out.splitlines()
+    assert lines[0].split() == ["lesion", "side", "volume", "mL", "long", "axis", "mm", "short", "axis", "mm"]
+    assert [line.split()[1] for line in lines[1:3]] == [lesion.side for lesion in findings.lesions]
+    assert lines[-1].startswith("2 lesions, ")
+    assert "% of the lungs" in lines[-1]
+    assert err.splitlines()[-1] == f"look at {folder / 'report.html'}"
+    rows = list(csv.DictReader((folder / "lesions.csv").open()))
+    assert [float(row["volume_ml"]) for row in rows] == pytest.approx([n.volume_ml for n in findings.lesions])
+    written = nib.load(folder / "lesions.nii.gz")
+    assert np.array_equal(np.asarray(written.dataobj) > 0, np.asarray(nib.load(mask(data)).dataobj) > 0)
+    assert np.allclose(written.affine, nib.load(ct(data)).affine)
+    assert "<html" in (folder / "report.html").read_text()
+
+
+def test_json_on_stdout_is_the_findings_file_and_nothing_else_and_a_label_can_be_chosen(run, data, tmp_path):
+    image = nib.load(mask(data))
+    labels = np.asarray(image.dataobj).astype(np.uint8) * 3
+    labels[0, 0, 0] = 1
+    nib.save(nib.Nifti1Image(labels, image.affine), tmp_path / "labels.nii.gz")
+    argv = ("measure", ct(data), tmp_path / "labels.nii.gz", "-o", tmp_path / "out", "--json", "--label", 3)
+    code, out, err = run(*argv)
+    assert code == 0
+    assert out == (tmp_path / "out" / "findings.json").read_text()
+    findings = Findings.from_json(out)
+    assert (findings.scan.source, findings.origin.mask_source) == (ct(data).name, "labels.nii.gz")
+    assert sum(lesion.voxel_count for lesion in findings.lesions) == (labels == 3).sum()
+    assert "look at" in err
+
+
+def test_results_are_replaced_only_when_asked(run, data, tmp_path):
+    argv = ("measure", ct(data), mask(data), "-o", tmp_path / "out")
+    assert run(*argv)[0] == 0
+    before = (tmp_path / "out" / "findings.json").read_text()
+    code, _, err = run("measure", ct(data, 1), mask(data, 1), "-o", tmp_path / "out")
+    assert code == 1
+    assert "--force" in err
+    assert (tmp_path / "out" / "findings.json").read_text() == before
+    assert run("measure", ct(data, 1), mask(data, 1), "-o", tmp_path / "out", "--force")[0] == 0
+    after = Findings.from_json((tmp_path / "out" / "findings.json").read_text())
+    assert after.scan.source == "phantom_001.nii.gz"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_analyse_finds_measures_and_writes_a_mask_on_the_scans_grid(run, data, weights, tmp_path):
+    code, out, err = run("analyse", ct(data), "-o", tmp_path / "out", "-w", weights, "--json")
+    assert code == 0, err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS
+    findings = Findings.from_json(out)
+    assert (findings.origin.mask_source, findings.origin.weights) == ("model", "weights.safetensors")
+    image, scan = nib.load(tmp_path / "out" / "mask.nii.gz"), nib.load(ct(data))
+    assert image.shape == scan.shape
+    assert np.allclose(image.affine, scan.affine)
+    voxels = np.asarray(image.dataobj)
+    assert set(np.unique(voxels)) <= {0, 1}
+    volume_ml = voxels.sum() * abs(np.linalg.det(scan.affine)) / 1000
+    assert findings.burden.volume_ml == pytest.approx(volume_ml, rel=1e-4)
+
+
+def test_predict_writes_the_mask_that_its_own_probabilities_give(run, data, weights, tmp_path):
+    """The grids are the same here, so the mask is the cut of the very probabilities."""
+    assert run("predict", weights, ct(data), "-o", tmp_path / "p.nii.gz", "--probability")[0] == 0
+    probability = np.asarray(nib.load(tmp_path / "p.nii.gz").dataobj)
+    assert 0 <= probability.min() < probability.max() <= 1
+    cut = float(np.median(probability))
+    argv = ("predict", weights, ct(data), "-o", tmp_path / "m.nii.gz", "--threshold", repr(cut))
+    code, out, err = run(*argv)
+    assert (code, out, err) == (0, "", f"wrote {tmp_path / 'm.nii.gz'}\n")
+    assert np.array_equal(np.asarray(nib.load(tmp_path / "m.nii.gz").dataobj) == 1, probability > cut)
+
+
+def test_convert_writes_a_dicom_series_as_nifti_in_hu(run, tmp_path):
+    dataset = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm"))
+    (tmp_path / "series").mkdir()
+    for number in range(3):
+        dataset.ImagePositionPatient = [-40, -40, 5 * number]
+        dataset.SOPInstanceUID = generate_uid()
+        dataset.save_as(tmp_path / "series" / f"{number}.dcm")
+    code, out, err = run("convert", tmp_path / "series", "-o", tmp_path / "ct.nii.gz")
+    assert (code, out) == (0, "")
+    assert err.splitlines()[-1].endswith("(3, 128, 128) voxels of (5.0, 0.6615, 0.6615) mm (z, y, x)")
+    image = nib.load(tmp_path / "ct.nii.gz")
+    hu = dataset.pixel_array.astype(int) - 1024
+    assert np.array_equal(np.asarray(image.dataobj)[:, :, 1], hu.T)
+    assert image.affine[:3, 3] == pytest.approx([40, 40, 0])
+
+
+def test_phantoms_are_made_split_and_checked(run, tmp_path, monkeypatch):
+    # Coarse ones: the grid of the real ones takes two seconds each.
+    monkeypatch.setattr("tumorspread.data.phantom.make_phantom", lambda seed, _: make_phantom(seed, COARSE))
+    folder = tmp_path / "phantoms"
+    assert run("data", "phantoms", folder, "--count", 5)[:2] == (0, "")
+    assert len(read_truth(folder)) == 5
+    code, out, err = run("data", "split", folder, "--fractions", "0.6,0.2,0.2")
+    assert (code, err) == (0, f"wrote {folder / 'splits.json'}\n")
+    assert [line.split() for line in out.splitlines()] == [
+        ["fold", "train", "val", "test"],
+        ["0", "3", "1", "1"],
+    ]
+    assert run("data", "split", folder, "--folds", "--force")[1].count("\n") == 6
+    code, _, err = run("data", "check", folder)
+    assert code == 0, err
+    assert "5 cases, no faults" in err
+
+
+def test_check_prints_a_table_of_faults_and_ends_in_1(run, tmp_path):
+    folder = write_phantoms(tmp_path / "data", 2, config=COARSE)
+    (folder / "labelsTr" / "phantom_001.nii.gz").write_bytes(b"not a mask")
+    code, out, err = run("data", "check", folder)
+    assert code == 1
+    assert out.splitlines()[0].split() == ["level", "case", "code", "what"]
+    assert any("phantom_001" in line and "fault" in line for line in out.splitlines())
+    assert err.count("\n") == 1
+    assert "see the table" in err
+
+
+def test_evaluate_prints_a_line_a_measure_and_writes_its_pages(run, data, weights, tmp_path):
+    code, out, err = run("evaluate", weights, data, "-o", tmp_path / "scores")
+    assert code == 0, err
+    names = {path.name for path in (tmp_path / "scores").iterdir()}
+    assert names == {"evaluation.csv", "evaluation.json", "evaluation.html", "masks", "pictures"}
+    values = dict(line.split(" ", 1) for line in out.splitlines())
+    assert 0 <= float(values["dice"].split()[0]) <= 1
+    assert [path.name for path in (tmp_path / "scores" / "masks").iterdir()] == ["phantom_003.nii.gz"]
+
+
+def test_a_recipe_is_printed_as_toml_with_its_changes(run):
+    import tomllib
+
+    code, out, err = run("train", "--show-recipe", "--recipe", "demo", "--set", "run.epochs=7")
+    assert (code, err) == (0, "")
+    assert tomllib.loads(out)["run"]["epochs"] == 7
+
+
+def test_a_preview_is_a_picture(run, data, tmp_path):
+    argv = ("data", "preview", data, "--recipe", "demo", "-o", tmp_path / "new" / "p.png", "--count", 2)
+    code, out, err = run(*argv)
+    assert (code, out) == (0, ""), err
+    assert (tmp_path / "new" / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_verbose_adds_nothing_to_stdout(run, data, tmp_path):
+    code, out, err = run("-v", "convert", ct(data), "-o", tmp_path / "ct.nii.gz")
+    assert (code, out) == (0, "")
+    assert err.splitlines()[-1].startswith("wrote ")

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tumorspread.data.cases import DatasetInfo, write_dataset_json
+from tumorspread.data.splits import Split, write_splits
+from tumorspread.errors import DatasetError, MaskError
+from tumorspread.evaluate import Job, evaluate, holds_volumes, pick_cases
+from tumorspread.measurement.metrics import compare_masks
+from tumorspread.model.predict import Predictor
+from tumorspread.model.preprocess import PreprocessConfig
+from tumorspread.model.unet import UNet, UNetConfig
+from tumorspread.model.weights import Provenance, WeightsInfo, save_weights
+from tumorspread.scan.nifti import read_nifti, write_nifti
+from tumorspread.scan.volume import Volume
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Three cases of grey noise with a bright box each, split one by one."""
+    folder = tmp_path / "data"
+    for i, name in enumerate("abc"):
+        random = np.random.default_rng(i)
+        mask = np.zeros((4, 32, 32), np.uint8)
+        mask[1:3, 8 + i : 16 + i, 8:20] = 1
+        image = np.clip(0.2 + 0.6 * mask + random.normal(0, 0.05, mask.shape), 0, 1).astype(np.float32)
+        write_nifti(Volume.upright(image, (3, 1, 1)), folder / "imagesTr" / f"{name}.nii.gz")
+        write_nifti(Volume.upright(mask, (3, 1, 1)), folder / "labelsTr" / f"{name}.nii.gz")
+    write_dataset_json(folder, DatasetInfo("Grey", intensity="gray", training=tuple("abc")))
+    write_splits(folder / "splits.json", [Split(("a",), ("b",), ("c",))], kind="holdout", seed=0)
+    return folder
+
+
+@pytest.fixture
+def predictor(tmp_path):
+    info = WeightsInfo(
+        UNetConfig(dims=2, widths=(4, 8)), PreprocessConfig(spacing_mm=(0, 0, 0), window=(0, 1), intensity="gray"),
+        (32, 32), 0.5, Provenance("x"),
+    )  # fmt: skip
+    save_weights(UNet(info.unet), info, tmp_path / "w.safetensors")
+    return Predictor(tmp_path / "w.safetensors", device="cpu")
+
+
+class Truthful(Predictor):
+    """A predictor that marks what is bright: the truth of these cases."""
+
+    def __init__(self, other):
+        self.__dict__.update(other.__dict__)
+
+    def mask(self, scan, *, threshold=None, progress=None):
+        return scan.with_voxels(np.asarray(scan.voxels) > 0.5), ()
+
+
+def test_a_perfect_model_scores_one_and_its_masks_are_written(data, predictor, tmp_path):
+    result = evaluate(Truthful(predictor), Job(data, "all", tmp_path / "masks"))
+    assert [score.case for score in result.cases] == ["a", "b", "c"]
+    assert result.summary["dice"].mean == 1
+    assert result.summary["hd95_mm"].mean == 0
+    assert result.lesion_recall.mean == 1
+    assert result.false_positives_per_scan.mean == 0
+    written = read_nifti(tmp_path / "masks" / "b.nii.gz")
+    assert np.array_equal(written.voxels, read_nifti(data / "labelsTr" / "b.nii.gz").voxels)
+
+
+def test_scores_are_those_of_the_masks_that_were_written(data, predictor, tmp_path):
+    calls = []
+    result = evaluate(
+        predictor, Job(data, "test", tmp_path / "masks"), progress=lambda done, total: calls.append((done, total))
+    )
+    (score,) = result.cases
+    expected = compare_masks(read_nifti(tmp_path / "masks" / "c.nii.gz"), read_nifti(data / "labelsTr" / "c.nii.gz"))
+    assert score.case == "c"
+    assert score.metrics == expected
+    assert calls == [(1, 1)]
+
+
+def test_independent_slices_have_no_surface_in_space(data, predictor, tmp_path):
+    write_dataset_json(data, DatasetInfo("Grey", intensity="gray", slices="independent", training=tuple("abc")))
+    assert not holds_volumes(data)
+    result = evaluate(predictor, Job(data, "test", tmp_path / "masks"))
+    assert result.cases[0].metrics.hd95_mm is None
+    assert "hd95_mm" in result.cases[0].metrics.reasons
+
+
+def test_each_part_gives_its_cases_and_an_unknown_or_empty_one_is_refused(data, tmp_path):
+    assert [[c.name for c in pick_cases(Job(data, part, tmp_path))] for part in ("train", "val", "test", "all")] == [
+        ["a"], ["b"], ["c"], ["a", "b", "c"],
+    ]  # fmt: skip
+    with pytest.raises(DatasetError, match="expected one of"):
+        pick_cases(Job(data, "exam", tmp_path))
+    write_splits(data / "splits.json", [Split(("a",), ("b", "c"))], kind="holdout", seed=0)
+    with pytest.raises(DatasetError, match="no cases"):
+        pick_cases(Job(data, "test", tmp_path))
+
+
+def test_a_mask_on_another_grid_stops_the_evaluation(data, predictor, tmp_path):
+    write_nifti(Volume.upright(np.zeros((4, 32, 31), np.uint8), (3, 1, 1)), data / "labelsTr" / "c.nii.gz")
+    with pytest.raises(MaskError):
+        evaluate(predictor, Job(data, "test", tmp_path / "masks"))
