@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tumorspread.data.phantom import TrueLesion, read_truth
+from tumorspread.data.phantom import TrueLesion
+from tumorspread.data.phantom_set import read_truth
 from tumorspread.data.splits import read_split
 from tumorspread.measurement.findings import Findings, Lesion
 

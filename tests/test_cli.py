@@ -17,7 +17,8 @@ import tumorspread
 from tumorspread.cli import data as data_verbs
 from tumorspread.cli import main
 from tumorspread.cli.app import app
-from tumorspread.data.phantom import PhantomConfig, make_phantom, read_truth, write_phantoms
+from tumorspread.data.phantom import PhantomConfig, make_phantom
+from tumorspread.data.phantom_set import read_truth, write_phantoms
 from tumorspread.measurement.findings import Findings
 
 VERBS = ("analyse", "measure", "predict", "convert", "train", "evaluate")
@@ -227,7 +228,7 @@ def test_convert_writes_a_dicom_series_as_nifti_in_hu(run, tmp_path):
 
 def test_phantoms_are_made_split_and_checked(run, tmp_path, monkeypatch):
     # Coarse ones: the grid of the real ones takes two seconds each.
-    monkeypatch.setattr("tumorspread.data.phantom.make_phantom", lambda seed, _: make_phantom(seed, COARSE))
+    monkeypatch.setattr("tumorspread.data.phantom_set.make_phantom", lambda seed, _: make_phantom(seed, COARSE))
     folder = tmp_path / "phantoms"
     assert run("data", "phantoms", folder, "--count", 5)[:2] == (0, "")
     assert len(read_truth(folder)) == 5

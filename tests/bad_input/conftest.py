@@ -21,7 +21,8 @@ from PIL import Image
 from pydicom.uid import generate_uid
 
 from tumorspread.cli import main
-from tumorspread.data.phantom import PhantomConfig, write_phantoms
+from tumorspread.data.phantom import PhantomConfig
+from tumorspread.data.phantom_set import write_phantoms
 
 COARSE = PhantomConfig(spacing_mm=(8.0, 8.0, 8.0), vessels=2, tumours=(1, 1), diameter_mm=(40.0, 46.0))
 NAMES = [f"phantom_{i:03}" for i in range(3)]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tumorspread.data.augment import AugmentConfig
-from tumorspread.data.patches import EpochSampler, PatchConfig, PatchDataset, cut, load_patches
+from tumorspread.data.patches import EpochSampler, PatchConfig, PatchDataset, cut, load_patches, move_inside
 from tumorspread.data.prepared import PreparedCase
 from tumorspread.errors import RecipeError
 
@@ -76,6 +76,19 @@ def test_image_and_mask_are_cut_and_turned_together():
         assert mask.unique().tolist() in ([0, 1], [1])
         dice = 2 * (bright & (mask > 0)).sum() / (bright.sum() + mask.sum())
         assert dice > 0.93
+
+
+def test_a_patch_stays_within_the_scan_as_the_tiles_of_predict_do():
+    assert move_inside((0, 7, 99), (4, 5, 6), (10, 10, 100)).tolist() == [2, 7, 97]
+    assert move_inside((9, 0), (4, 20), (10, 9)).tolist() == [8, 4]
+    case = make_case(shape=(30, 40, 50), tumours=((3, 36, 46),))
+    dataset = PatchDataset([case], PatchConfig(size=(16, 16, 16), tumour_share=1.0, jitter=0.5), PLAIN, seed=0)
+    for number in range(20):
+        patch = dataset[number][0].numpy()[0]
+        # The values rise along every axis, so a mirrored part would fall.
+        assert all((np.diff(patch, axis=axis) >= 0).all() for axis in range(3))
+    whole = PatchDataset([case], PatchConfig(size=(30, 40, 50)), PLAIN, seed=0)[0][0]
+    assert np.array_equal(whole.numpy()[0], case.image.astype(np.float32))
 
 
 def test_beyond_the_faces_the_scan_is_mirrored_as_numpy_does():

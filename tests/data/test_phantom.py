@@ -8,7 +8,8 @@ import pytest
 
 from tumorspread.data.cases import find_cases, read_dataset_info
 from tumorspread.data.check import check_dataset
-from tumorspread.data.phantom import PhantomConfig, make_phantom, read_truth, write_phantoms
+from tumorspread.data.phantom import PhantomConfig, make_phantom
+from tumorspread.data.phantom_set import read_truth, write_phantoms
 from tumorspread.errors import DatasetError
 from tumorspread.scan.checks import check_ct
 

@@ -155,7 +155,7 @@ def phantoms(
     Example:
       tumorspread data phantoms phantoms --count 16
     """
-    from tumorspread.data.phantom import write_phantoms
+    from tumorspread.data.phantom_set import write_phantoms
 
     with progress_bar("drawing") as progress:
         write_phantoms(out, count, seed=seed, progress=progress)

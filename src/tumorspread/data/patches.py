@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -77,6 +77,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         random = np.random.default_rng((self.seed, number))
         case, centre = self._pick(random)
+        centre = move_inside(centre, (1, *self.config.size)[-3:], case.image.shape)
         start = [c - r // 2 for c, r in zip(centre, self.reach, strict=True)]
         image = cut(case.image, start, self.reach)
         mask = cut(case.mask, start, self.reach)
@@ -139,6 +140,16 @@ def load_patches(
         persistent_workers=config.workers > 0,
         pin_memory=pin_memory,
     )
+
+
+def move_inside(centre: ArrayLike, size: ArrayLike, shape: ArrayLike) -> NDArray[np.int64]:
+    """The nearest centre at which a patch lies within the scan; the scan's middle along an axis that is too short.
+
+    The tiles of `predict` lie within the scan too: what is seen in training is what is seen then.
+    """
+    edge, length = np.asarray(size), np.asarray(shape)
+    low = np.minimum(edge, length) // 2
+    return np.asarray(np.clip(centre, low, np.maximum(low, length - edge + edge // 2)), np.int64)
 
 
 def cut(array: NDArray[Any], start: Sequence[int], size: Sequence[int]) -> NDArray[np.float32]:

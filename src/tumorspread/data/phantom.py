@@ -7,20 +7,14 @@ diameters (2a, 2b) are therefore known by formula, whatever the voxels.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
 
-from tumorspread.data.cases import DatasetInfo, write_dataset_json
-from tumorspread.errors import DatasetError
 from tumorspread.measurement.findings import Side
-from tumorspread.scan.nifti import write_nifti
 from tumorspread.scan.volume import Shape, Triple, Volume
 
 Points = NDArray[np.float64]
@@ -129,55 +123,6 @@ def make_phantom(seed: int, config: PhantomConfig = PhantomConfig()) -> Phantom:
     hu += config.noise_hu * _texture(random, grid.shape, 0.6)
     scan = grid.with_voxels(np.clip(np.round(hu), -1024, 3071).astype(np.int16))
     return Phantom(scan, grid.with_voxels(mask), tuple(_truth(t) for t in tumours))
-
-
-def write_phantoms(
-    folder: Path,
-    count: int,
-    *,
-    seed: int = 0,
-    config: PhantomConfig = PhantomConfig(),
-    progress: Callable[[int, int], None] | None = None,
-) -> Path:
-    """Write `count` phantoms in MSD layout, and `truth.json` with their lesions by case name.
-
-    Args:
-        folder: made where missing; must be empty otherwise.
-        count: number of phantoms.
-        seed: of the first; the next ones count on.
-        config: what they look like.
-        progress: called with (phantoms done, phantoms in all).
-
-    Raises:
-        DatasetError: the folder exists and is not empty, or a count below 1.
-    """
-    if count < 1:
-        raise DatasetError(f"{count} phantoms asked for; expected 1 or more")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"{folder} exists and is not empty; name a new folder")
-    truth = {}
-    for i in range(count):
-        phantom, name = make_phantom(seed + i, config), f"phantom_{i:03d}"
-        write_nifti(phantom.scan, folder / "imagesTr" / f"{name}.nii.gz")
-        write_nifti(phantom.mask, folder / "labelsTr" / f"{name}.nii.gz")
-        truth[name] = [asdict(lesion) for lesion in phantom.lesions]
-        if progress is not None:
-            progress(i + 1, count)
-    (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
-    write_dataset_json(folder, DatasetInfo("Phantoms", training=tuple(sorted(truth))))
-    return folder
-
-
-def read_truth(folder: Path) -> dict[str, tuple[TrueLesion, ...]]:
-    """The lesions by case name that `write_phantoms` left in `folder`.
-
-    Raises:
-        DatasetError: no readable `truth.json` there.
-    """
-    try:
-        return TypeAdapter(dict[str, tuple[TrueLesion, ...]]).validate_json((folder / "truth.json").read_bytes())
-    except (OSError, ValidationError) as error:
-        raise DatasetError(f"{folder}/truth.json cannot be read; was this folder made by `data phantoms`?") from error
 
 
 @dataclass(frozen=True, eq=False)
