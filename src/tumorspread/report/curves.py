@@ -67,6 +67,7 @@ def _draw_curve(axes: Axes, points: list[tuple[float, float]], colour: str) -> N
     axes.tick_params(labelsize=8, colors=INK)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
+    axes.ticklabel_format(useOffset=False)  # "+9.9e-1" over an axis is a riddle
     if not points:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", fontsize=9, color=INK)
         return
