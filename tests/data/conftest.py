@@ -75,10 +75,10 @@ class WebServer:
         if broken:
             self.breaks -= 1
             body = body[: self.break_after]
+        self.sent += len(body)  # before they leave: who has them all may look at once
         with contextlib.suppress(ConnectionError):
             handler.wfile.write(body)
             handler.wfile.flush()
-            self.sent += len(body)
             if broken:
                 handler.close_connection = True
                 handler.connection.shutdown(socket.SHUT_RDWR)
