@@ -19,7 +19,8 @@ import numpy as np
 from tumorspread.data.phantom import TrueLesion
 from tumorspread.data.phantom_set import read_truth
 from tumorspread.data.splits import read_split
-from tumorspread.measurement.findings import Findings, Lesion
+from tumorspread.measurement.findings import Findings
+from tumorspread.measurement.parts import Lesion
 
 COUNT = 16
 ROW = "{:>8} {:>7} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}"

@@ -12,9 +12,10 @@ import numpy as np
 
 from tumorspread._version import __version__
 from tumorspread.errors import MaskError, ReadError
-from tumorspread.measurement.findings import Findings, Origin, ScanInfo
+from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.lesions import label_lesions, measure_lesions
 from tumorspread.measurement.lungs import segment_lungs
+from tumorspread.measurement.parts import Origin, ScanInfo
 from tumorspread.measurement.spread import measure_spread, sum_burden
 from tumorspread.scan.read import read, read_mask
 from tumorspread.scan.volume import Remark, Volume

@@ -11,19 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tumorspread.errors import ReadError
-from tumorspread.measurement.findings import (
-    DISCLAIMER,
-    SCHEMA_VERSION,
-    Burden,
-    Findings,
-    Lesion,
-    Lungs,
-    Origin,
-    ScanInfo,
-    SideBurden,
-    Spread,
-)
+from tumorspread.measurement.findings import DISCLAIMER, SCHEMA_VERSION, Findings
 from tumorspread.measurement.lesions import label_lesions, measure_lesions
+from tumorspread.measurement.parts import Burden, Lesion, Lungs, Origin, ScanInfo, SideBurden, Spread
 from tumorspread.measurement.spread import measure_spread, sum_burden
 from tumorspread.scan.volume import Remark, Volume
 
@@ -99,7 +89,7 @@ def test_the_json_has_the_keys_that_the_users_were_promised():
     assert set(content) == {f.name for f in fields(Findings)}
     assert {"scan", "lungs", "lesions", "burden", "spread", "warnings", "origin", "disclaimer"} < set(content)
     assert set(content["scan"]) == {"source", "shape_zyx", "spacing_mm"}
-    assert set(content["lungs"]) == {"left_ml", "right_ml", "total_ml", "reasons"}
+    assert set(content["lungs"]) == {"left_ml", "right_ml", "total_ml", "reasons", "parts"}
     promised = {
         "id",
         "volume_ml",

@@ -12,8 +12,8 @@ import pytest
 from scipy import ndimage
 
 from tumorspread.errors import MaskError
-from tumorspread.measurement.findings import Lungs
 from tumorspread.measurement.lesions import label_lesions, measure_lesions
+from tumorspread.measurement.parts import Lungs
 from tumorspread.scan.volume import Volume
 
 UPRIGHT = np.array([[0, 0, 0.8, -30], [0, 0.8, 0, -20], [2.5, 0, 0, 100], [0, 0, 0, 1.0]])

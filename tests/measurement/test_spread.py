@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from tumorspread.measurement.findings import Lesion, Lungs
+from tumorspread.measurement.parts import Lesion, Lungs
 from tumorspread.measurement.spread import measure_spread, sum_burden
 
 LUNGS = Lungs(1000.0, 1500.0, 2500.0)

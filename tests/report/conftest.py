@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tumorspread.measurement.findings import Burden, Findings, Lesion, Lungs, Origin, ScanInfo, SideBurden, Spread
+from tumorspread.measurement.findings import Findings
+from tumorspread.measurement.parts import Burden, Lesion, Lungs, Origin, ScanInfo, SideBurden, Spread
 from tumorspread.scan.volume import Remark, Volume
 
 SHAPE = (24, 40, 48)

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from tumorspread.errors import MaskError
-from tumorspread.measurement.findings import Burden
+from tumorspread.measurement.parts import Burden
 from tumorspread.report import figures
 from tumorspread.report.figures import lesion_figure, lesion_title, overview_figure
 from tumorspread.report.panel import ORANGE, SKY

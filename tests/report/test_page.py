@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tumorspread.measurement.findings import Burden, Lungs, Origin, Remark, Spread
 from tumorspread.measurement.metrics import MaskMetrics
+from tumorspread.measurement.parts import Burden, Lungs, Origin, Spread
 from tumorspread.measurement.summary import CaseScore, Evaluation, Interval
 from tumorspread.report import page
 from tumorspread.report.page import MOST_PICTURES, Footnotes, evaluation_page, report_page
+from tumorspread.scan.volume import Remark
 
 VOID = {"meta", "img", "br", "link"}
 

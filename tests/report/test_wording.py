@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from tumorspread.measurement.findings import Burden
 from tumorspread.measurement.metrics import MaskMetrics
+from tumorspread.measurement.parts import Burden
 from tumorspread.report.wording import METRICS, summary
 
 

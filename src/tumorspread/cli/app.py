@@ -57,7 +57,7 @@ def options(
 def main() -> None:
     """Entry point of the `tumorspread` command."""
     try:
-        app()
+        app(prog_name="tumorspread")
     except TumorspreadError as error:
         say(f"tumorspread: {' '.join(str(error).split())}")
         sys.exit(1)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tumorspread.measurement.findings import Side
+from tumorspread.measurement.parts import Side
 from tumorspread.scan.volume import Shape, Triple, Volume
 
 Points = NDArray[np.float64]

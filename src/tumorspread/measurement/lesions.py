@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.errors import MaskError
-from tumorspread.measurement.findings import Lesion, Lungs, Reasons, Segment, Side
+from tumorspread.measurement.parts import Lesion, Lungs, Reasons, Segment, Side
 from tumorspread.measurement.size import AxialAxes, measure_axes
 from tumorspread.scan.volume import Reorientation, Triple, Volume
 

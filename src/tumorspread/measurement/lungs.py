@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tumorspread.measurement.findings import Lungs
+from tumorspread.measurement.parts import Lungs
 from tumorspread.scan.volume import Remark, Reorientation, Triple, Volume
 
 Mask = NDArray[np.bool_]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.errors import MaskError
-from tumorspread.measurement.findings import Reasons
+from tumorspread.measurement.parts import Reasons
 from tumorspread.measurement.surface import surface_distances
 from tumorspread.scan.volume import Triple, Volume
 

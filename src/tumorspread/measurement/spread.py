@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tumorspread.measurement.findings import Burden, Lesion, Lungs, Reasons, Side, SideBurden, Spread
+from tumorspread.measurement.parts import Burden, Lesion, Lungs, Reasons, Side, SideBurden, Spread
 
 NO_LUNGS = "no lungs were found in this scan"
 NO_LESIONS = "no lesion was found"

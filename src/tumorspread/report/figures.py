@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tumorspread.errors import MaskError
-from tumorspread.measurement.findings import Findings, Lesion
+from tumorspread.measurement.findings import Findings
+from tumorspread.measurement.parts import Lesion
 from tumorspread.report.panel import DPI, INK, LESION_LINES, SKY, TITLE, Panel, lesion_style, to_png
 from tumorspread.report.tables import quantity, rounded
 from tumorspread.report.views import (

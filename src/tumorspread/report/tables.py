@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
-from tumorspread.measurement.findings import Findings, Lesion, Segment
+from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.metrics import MaskMetrics
+from tumorspread.measurement.parts import Lesion, Segment
 from tumorspread.measurement.summary import Evaluation
 
 DASH = "–"

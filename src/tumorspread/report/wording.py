@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tumorspread.measurement.findings import Findings, Lesion
+from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.metrics import FOUND_SHARE
+from tumorspread.measurement.parts import Lesion
 from tumorspread.report.tables import quantity, rounded
 
 FLAGS = {
