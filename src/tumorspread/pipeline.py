@@ -13,9 +13,10 @@ import numpy as np
 from tumorspread._version import __version__
 from tumorspread.errors import MaskError, ReadError
 from tumorspread.measurement.findings import Findings
-from tumorspread.measurement.lesions import label_lesions, measure_lesions
+from tumorspread.measurement.lesions import measure_lesions
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.measurement.parts import Origin, ScanInfo
+from tumorspread.measurement.pieces import DUST_MM3, dust_remark, label_lesions
 from tumorspread.measurement.spread import measure_spread, sum_burden
 from tumorspread.scan.read import read, read_mask
 from tumorspread.scan.volume import Remark, Volume
@@ -48,6 +49,15 @@ class Analysis:
         return self.lesions.with_voxels((self.lesions.voxels > 0).astype(np.uint8))
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What to measure, and of what: see `analyse`."""
+
+    dust_mm3: float = 0.0
+    split: bool = False
+    radiomics: bool = False
+
+
 def analyse(
     scan: Volume | str | Path,
     weights: str | Path | Predictor,
@@ -55,6 +65,9 @@ def analyse(
     source: str | None = None,
     threshold: float | None = None,
     device: str | None = None,
+    dust_mm3: float = DUST_MM3,
+    split: bool = False,
+    radiomics: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Analysis:
     """Find and measure the tumours of a chest CT.
@@ -65,6 +78,9 @@ def analyse(
         source: name of the scan for the findings; by default the path's.
         threshold: probabilities above it are tumour; None takes that of the weights.
         device: `cpu`, `cuda`, ...; None takes CUDA where there is one. Plays no part with a `Predictor`.
+        dust_mm3: pieces of the mask of less volume are left out; by default those below a ball of 3 mm.
+        split: divide touching lesions at their necks.
+        radiomics: add IBSI first-order and shape features to every lesion.
         progress: called with (tiles done, tiles in all).
 
     Raises:
@@ -88,7 +104,8 @@ def analyse(
         threshold=info.threshold if threshold is None else threshold,
         made_at=_now(),
     )
-    return _measure(volume, mask, name, origin, remarks)
+    wanted = Wanted(dust_mm3, split, radiomics)
+    return _measure(volume, mask, name, origin, remarks, wanted)
 
 
 def measure(
@@ -98,6 +115,9 @@ def measure(
     source: str | None = None,
     mask_source: str | None = None,
     label: int | None = None,
+    dust_mm3: float = 0.0,
+    split: bool = False,
+    radiomics: bool = False,
 ) -> Analysis:
     """Measure a mask that somebody or something else has drawn.
 
@@ -107,6 +127,9 @@ def measure(
         source: name of the scan for the findings; by default the path's.
         mask_source: name of the mask for the findings; by default the path's.
         label: which label of a mask file with several is tumour.
+        dust_mm3: pieces of the mask of less volume are left out; by default none, since what was drawn was meant.
+        split: divide touching lesions at their necks.
+        radiomics: add IBSI first-order and shape features to every lesion.
 
     Raises:
         ReadError, GeometryError: scan or mask cannot be read right.
@@ -121,7 +144,8 @@ def measure(
         raise MaskError(f"the mask's grid {drawn.shape} is not the scan's {volume.shape}, or lies elsewhere")
     origin = Origin(SOFTWARE, mask_source or mask_name, made_at=_now())
     # On one grid to within a twentieth of a voxel; the answer is on the scan's.
-    return _measure(volume, volume.with_voxels(drawn.voxels), name, origin, ())
+    wanted = Wanted(dust_mm3, split, radiomics)
+    return _measure(volume, volume.with_voxels(drawn.voxels), name, origin, (), wanted)
 
 
 def _open(scan: Volume | str | Path, source: str | None) -> tuple[Volume, str]:
@@ -130,10 +154,14 @@ def _open(scan: Volume | str | Path, source: str | None) -> tuple[Volume, str]:
     return read(scan), source or Path(scan).name
 
 
-def _measure(volume: Volume, mask: Volume, name: str, origin: Origin, remarks: tuple[Remark, ...]) -> Analysis:
+def _measure(
+    volume: Volume, mask: Volume, name: str, origin: Origin, remarks: tuple[Remark, ...], wanted: Wanted
+) -> Analysis:
     lungs = segment_lungs(volume)
     found = lungs.volumes.total_ml is not None
-    lesions = label_lesions(mask)
+    lesions = label_lesions(mask, dust_mm3=wanted.dust_mm3, split=wanted.split)
+    if wanted.dust_mm3:
+        remarks = (*remarks, *dust_remark(mask, lesions, wanted.dust_mm3))
     measured = measure_lesions(volume, lesions, lungs.labels if found else None, lungs.volumes)
     cut = sum("cut_by_scan_edge" in lesion.flags for lesion in measured)
     if cut:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tumorspread.errors import ReadError
 from tumorspread.measurement.findings import DISCLAIMER, SCHEMA_VERSION, Findings
-from tumorspread.measurement.lesions import label_lesions, measure_lesions
+from tumorspread.measurement.lesions import measure_lesions
 from tumorspread.measurement.parts import Burden, Lesion, Lungs, Origin, ScanInfo, SideBurden, Spread
+from tumorspread.measurement.pieces import label_lesions
 from tumorspread.measurement.spread import measure_spread, sum_burden
 from tumorspread.scan.volume import Remark, Volume
 

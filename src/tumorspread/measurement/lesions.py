@@ -1,50 +1,30 @@
-"""From a mask to its lesions: connected pieces, each measured."""
+"""From a numbered mask to lesions: each piece measured."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorspread.errors import MaskError
+from tumorspread.measurement.density import measure_density
 from tumorspread.measurement.parts import Lesion, Lungs, Reasons, Segment, Side
+from tumorspread.measurement.precision import axis_error_mm, volume_error_ml
+from tumorspread.measurement.shape import measure_shape
 from tumorspread.measurement.size import AxialAxes, measure_axes
 from tumorspread.scan.volume import Reorientation, Triple, Volume
 
 LEFT, RIGHT = 1, 2
 SIDES: dict[int, Side] = {LEFT: "left", RIGHT: "right"}
 
-# Padding outside the scanner's circle is -3024 or lower on some machines and would drag means down.
-PADDING_HU = -1024
+# RECIST 1.1: 10 mm on CT with slices of at most 5 mm, else twice the slice thickness.
+LEAST_RECIST_MM, THIN_MM = 10.0, 5.0
+# A volume with an error bar above this share of it is flagged.
+COARSE_SHARE = 0.25
 
 # A voxel next to a lung may belong to it (chest wall masses, collapse), one further than this does not.
 NEAR_LUNG_MM = 15.0
-
-
-def label_lesions(mask: Volume) -> Volume:
-    """Number the connected pieces of a mask.
-
-    Args:
-        mask: voxels in {0, 1} or bool.
-
-    Returns:
-        On the same grid: 0 outside, 1 for the largest piece, 2 for the next, ... as uint16 or uint32. Voxels that
-        touch by a face, an edge or a corner (26-connected) are one piece. Pieces of equal size are numbered in the
-        order of their first voxel in the canonical axes, so that the ids do not depend on how the file was stored.
-
-    Raises:
-        MaskError: values other than 0 and 1.
-    """
-    values = mask.voxels
-    if values.dtype != bool and not np.isin(values, (0, 1)).all():
-        raise MaskError("the mask holds values other than 0 and 1; expected one lesion label")
-    turn = Reorientation.to_canonical(mask)
-    canonical = np.ascontiguousarray(turn.apply_array(values)).astype(np.uint8, copy=False)
-    pieces, count = cc3d.connected_components(canonical, connectivity=26, return_N=True)
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
-    rank = np.zeros(count + 1, np.uint16 if count < 2**16 else np.uint32)
-    rank[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, count + 1)
-    return mask.with_voxels(np.ascontiguousarray(turn.invert_array(rank[pieces])))
 
 
 def measure_lesions(scan: Volume, lesions: Volume, sides: NDArray[np.uint8] | None, lungs: Lungs) -> tuple[Lesion, ...]:
@@ -85,28 +65,80 @@ def _measure_lesion(
     axes = measure_axes(inside, labels.spacing_mm[1:])
     count = int(np.count_nonzero(inside))
     volume_ml = count * labels.voxel_ml
+    error_ml = volume_error_ml(inside, labels.voxel_ml)
     side, reasons = _find_side(inside, box, labels, sides, lungs)
     share, share_reason = _lung_share(volume_ml, side, lungs)
-    # As float64 first: an unsigned type, as grey images have, does not take a negative number.
-    mean_hu = float(np.maximum(hu[box][inside].astype(np.float64), PADDING_HU).mean())
-    if not np.isfinite(mean_hu):
-        reasons["mean_hu"] = "the scan holds values that are not numbers inside the lesion"
+    density, density_reasons = _density(hu[box][inside], labels.voxel_ml)
+    shape, shape_reasons = _shape(inside, labels.spacing_mm)
     return Lesion(
         id=number,
         voxel_count=count,
         volume_ml=volume_ml,
-        long_axis_mm=axes.long_mm,
-        long_axis_ends_mm=_ends(axes.long_ends, axes, start, labels),
-        short_axis_mm=axes.short_mm,
-        short_axis_ends_mm=_ends(axes.short_ends, axes, start, labels),
+        volume_ml_error=error_ml,
+        **_axes(inside, axes, start, labels),
         axial_slice=_source_slice(int(start[0]) + axes.slice_index, labels, turn),
         centroid_mm=_triple(labels.to_world(np.argwhere(inside).mean(axis=0) + start)),
         side=side,
         lung_share_percent=share,
-        mean_hu=mean_hu if np.isfinite(mean_hu) else None,
-        flags=_flags(inside, box, labels, side, sides),
-        reasons=reasons | share_reason,
+        equivalent_diameter_mm=float((6000 * volume_ml / np.pi) ** (1 / 3)),
+        recist_measurable=axes.long_mm >= _least_recist_mm(labels.spacing_mm[0]),
+        **shape,
+        **density,
+        flags=_flags(inside, box, labels, sides, error_ml / volume_ml),
+        reasons=reasons | share_reason | shape_reasons | density_reasons,
     )
+
+
+def _axes(inside: NDArray[np.bool_], axes: AxialAxes, start: NDArray[np.int64], labels: Volume) -> dict[str, Any]:
+    """The axes with their ends and error bars, as fields of `Lesion`."""
+    spacing, index = labels.spacing_mm[1:], axes.slice_index
+    beside = [inside[i : i + 1] for i in (index - 1, index + 1) if 0 <= i < len(inside) and inside[i].any()]
+    neighbours = [measure_axes(plane, spacing) for plane in beside]
+    slices = int(inside.any(axis=(1, 2)).sum())
+    to_long = max((axes.long_mm - n.long_mm for n in neighbours), default=0.0)
+    to_short = max((abs(axes.short_mm - n.short_mm) for n in neighbours), default=0.0)
+    return {
+        "long_axis_mm": axes.long_mm,
+        "long_axis_mm_error": axis_error_mm(axes.long_mm, max(spacing), slices, to_long),
+        "long_axis_ends_mm": _ends(axes.long_ends, axes, start, labels),
+        "short_axis_mm": axes.short_mm,
+        "short_axis_mm_error": axis_error_mm(axes.short_mm, max(spacing), slices, to_short),
+        "short_axis_ends_mm": _ends(axes.short_ends, axes, start, labels),
+        "who_product_mm2": axes.long_mm * axes.short_mm,
+    }
+
+
+def _shape(inside: NDArray[np.bool_], spacing_mm: Triple) -> tuple[dict[str, Any], Reasons]:
+    """The shape as fields of `Lesion`, and why some are missing."""
+    shape = measure_shape(inside, spacing_mm)
+    fields = {
+        "mesh_volume_ml": shape.mesh_volume_mm3 / 1000,
+        "surface_cm2": shape.surface_mm2 / 100,
+        "sphericity": shape.sphericity,
+        "max_3d_mm": shape.max_3d_mm,
+        "elongation": shape.elongation,
+        "flatness": shape.flatness,
+    }
+    return fields, {name: "one voxel has no axes" for name, value in fields.items() if value is None}
+
+
+def _density(values: NDArray[np.generic], voxel_ml: float) -> tuple[dict[str, Any], Reasons]:
+    """The density as fields of `Lesion`, and why they are missing."""
+    names = (
+        *("mean_hu", "sd_hu", "p5_hu", "p25_hu", "median_hu", "p75_hu", "p95_hu"),
+        *("solid_percent", "ground_glass_percent", "mass_g"),
+    )
+    found = measure_density(values, voxel_ml)
+    if found is None:
+        reason = "the scan holds values that are not numbers inside the lesion"
+        return dict.fromkeys(names), dict.fromkeys(names, reason)
+    shares = (found.solid_percent, found.ground_glass_percent, found.mass_g)
+    return dict(zip(names, (found.mean_hu, found.sd_hu, *found.percentiles_hu, *shares), strict=True)), {}
+
+
+def _least_recist_mm(slice_mm: float) -> float:
+    """The long axis from which a lesion is measurable; the slice distance stands in for the thickness."""
+    return LEAST_RECIST_MM if slice_mm <= THIN_MM else 2 * slice_mm
 
 
 def _find_side(
@@ -142,8 +174,8 @@ def _flags(
     inside: NDArray[np.bool_],
     box: tuple[slice, slice, slice],
     labels: Volume,
-    side: Side | None,
     sides: NDArray[np.uint8] | None,
+    error_share: float,
 ) -> tuple[str, ...]:
     flags = []
     if any(b.start == 0 or b.stop == n for b, n in zip(box, labels.shape, strict=True)):
@@ -152,6 +184,8 @@ def _flags(
         flags.append("outside_lungs")
     if inside.shape[0] == 1:
         flags.append("single_slice")
+    if error_share > COARSE_SHARE:
+        flags.append("too_coarse")
     return tuple(flags)
 
 
