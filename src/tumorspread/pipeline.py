@@ -17,6 +17,7 @@ from tumorspread.measurement.lesions import measure_lesions
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.measurement.parts import Origin, ScanInfo
 from tumorspread.measurement.pieces import DUST_MM3, dust_remark, label_lesions
+from tumorspread.measurement.radiomics import add_features
 from tumorspread.measurement.spread import measure_spread, sum_burden
 from tumorspread.scan.read import read, read_mask
 from tumorspread.scan.volume import Remark, Volume
@@ -163,6 +164,8 @@ def _measure(
     if wanted.dust_mm3:
         remarks = (*remarks, *dust_remark(mask, lesions, wanted.dust_mm3))
     measured = measure_lesions(volume, lesions, lungs.labels if found else None, lungs.volumes)
+    if wanted.radiomics:
+        measured = add_features(measured, volume, lesions)
     cut = sum("cut_by_scan_edge" in lesion.flags for lesion in measured)
     if cut:
         text = f"{cut} of {len(measured)} lesions are cut by the edge of the scan: they are larger than measured."

@@ -17,6 +17,10 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by def
 Threshold = Annotated[
     float | None, typer.Option(help="Probability above which a voxel is tumour; by default the weights' own.")
 ]
+Split = Annotated[bool, typer.Option("--split", help="Divide touching lesions at their necks.")]
+Radiomics = Annotated[
+    bool, typer.Option("--radiomics", help="Add IBSI first-order and shape features; also writes radiomics.csv.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print findings.json instead of the table.")]
 Fold = Annotated[int, typer.Option(help="Which split of splits.json, from 0.", min=0)]
 Changes = Annotated[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tumorspread.cli.options import AsJson, Device, Force, OutFolder, ScanPath, Series, Threshold
+from tumorspread.cli.options import AsJson, Device, Force, OutFolder, Radiomics, ScanPath, Series, Split, Threshold
 from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, say
 from tumorspread.errors import OutputError
 
@@ -24,6 +24,9 @@ def analyse(
     out: OutFolder,
     weights: Annotated[Path, typer.Option("--weights", "-w", help="Weights file of `tumorspread train`.")],
     threshold: Threshold = None,
+    dust: Annotated[float, typer.Option(help="Leave out pieces of less mm3; a ball of 3 mm has 14.1.", min=0)] = 14.1,
+    split: Split = False,
+    radiomics: Radiomics = False,
     series: Series = None,
     device: Device = None,
     force: Force = False,
@@ -47,7 +50,16 @@ def analyse(
         predictor = Predictor(weights, device=device)
         volume = read(scan, series=series)
         with progress_bar("segmenting") as progress:
-            analysis = pipeline.analyse(volume, predictor, source=scan.name, threshold=threshold, progress=progress)
+            analysis = pipeline.analyse(
+                volume,
+                predictor,
+                source=scan.name,
+                threshold=threshold,
+                dust_mm3=dust,
+                split=split,
+                radiomics=radiomics,
+                progress=progress,
+            )
         _finish(analysis, folder, out, as_json)
 
 
@@ -56,6 +68,9 @@ def measure(
     mask: Annotated[Path, typer.Argument(help="NIfTI mask on the scan's grid.")],
     out: OutFolder,
     label: Annotated[int | None, typer.Option(help="Which value is tumour, in a mask with several.")] = None,
+    dust: Annotated[float, typer.Option(help="Leave out pieces of less mm3; by default none.", min=0)] = 0.0,
+    split: Split = False,
+    radiomics: Radiomics = False,
     series: Series = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -75,7 +90,9 @@ def measure(
     with open_folder(out, force=force) as folder:
         volume = read(scan, series=series)
         drawn = read_mask(mask, volume, label=label)
-        analysis = pipeline.measure(volume, drawn, source=scan.name, mask_source=mask.name)
+        analysis = pipeline.measure(
+            volume, drawn, source=scan.name, mask_source=mask.name, dust_mm3=dust, split=split, radiomics=radiomics
+        )
         _finish(analysis, folder, out, as_json)
 
 

@@ -5,12 +5,41 @@ No texture: it hangs on a choice of grey levels that only a study can make; pyra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from tumorspread.measurement.shape import LesionShape
+from tumorspread.measurement.density import PADDING_HU
+from tumorspread.measurement.parts import Lesion
+from tumorspread.measurement.shape import LesionShape, measure_shape
+from tumorspread.scan.volume import Volume
 
 Values = NDArray[np.float64]
+
+
+def add_features(lesions: Sequence[Lesion], scan: Volume, labels: Volume) -> tuple[Lesion, ...]:
+    """The lesions with their features.
+
+    Args:
+        lesions: as measured.
+        scan: HU; padding below -1024 counts as -1024.
+        labels: label map on the scan's grid, ids as in `lesions`.
+
+    Returns:
+        The same lesions with `radiomics` filled; without first-order features where a value is not a number.
+    """
+    boxes = cc3d.statistics(np.ascontiguousarray(labels.voxels))["bounding_boxes"]
+    return tuple(replace(lesion, radiomics=_features(lesion, boxes[lesion.id], scan, labels)) for lesion in lesions)
+
+
+def _features(lesion: Lesion, box: tuple[slice, ...], scan: Volume, labels: Volume) -> dict[str, float]:
+    inside = labels.voxels[box] == lesion.id
+    features = shape_features(measure_shape(inside, labels.spacing_mm), 1000 * lesion.volume_ml)
+    values = np.maximum(scan.voxels[box][inside].astype(np.float64), PADDING_HU)
+    return features | (first_order_features(values) if np.isfinite(values).all() else {})
 
 
 def shape_features(shape: LesionShape, voxel_volume_mm3: float) -> dict[str, float]:

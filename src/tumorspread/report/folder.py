@@ -17,7 +17,7 @@ from tumorspread.pipeline import Analysis
 from tumorspread.report.comparison import comparison_figure, masks_figure
 from tumorspread.report.page import evaluation_page, report_page
 from tumorspread.report.sheets import slices_comparison_figure
-from tumorspread.report.tables import evaluation_csv, lesions_csv
+from tumorspread.report.tables import evaluation_csv, lesions_csv, radiomics_csv
 from tumorspread.scan.nifti import read_nifti, write_nifti
 from tumorspread.scan.read import read_mask
 
@@ -110,11 +110,16 @@ def write_picture(picture: bytes, path: Path) -> None:
 
 
 def write_analysis(analysis: Analysis, folder: Path) -> None:
-    """Write `mask.nii.gz`, `lesions.nii.gz` (its numbered pieces), `findings.json`, `lesions.csv`, `report.html`."""
+    """Write `mask.nii.gz`, `lesions.nii.gz` (its numbered pieces), `findings.json`, `lesions.csv`, `report.html`.
+
+    And `radiomics.csv` where features were asked for.
+    """
     write_nifti(analysis.mask, folder / "mask.nii.gz")
     write_nifti(analysis.lesions, folder / "lesions.nii.gz")
     (folder / "findings.json").write_text(analysis.findings.to_json(), encoding="utf-8")
     (folder / "lesions.csv").write_text(lesions_csv(analysis.findings), encoding="utf-8")
+    if any(lesion.radiomics for lesion in analysis.findings.lesions):
+        (folder / "radiomics.csv").write_text(radiomics_csv(analysis.findings), encoding="utf-8")
     page = report_page(analysis.findings, analysis.scan, analysis.lesions, analysis.lungs)
     (folder / "report.html").write_text(page, encoding="utf-8")
 

@@ -16,11 +16,19 @@ from tumorspread.measurement.summary import Evaluation
 DASH = "–"
 Value = str | int | float | None
 
+# Fields of `Lesion` that need no unfolding.
+LESION_MORE = (
+    "volume_ml_error", "long_axis_mm_error", "short_axis_mm_error", "who_product_mm2", "mesh_volume_ml",
+    "surface_cm2", "sphericity", "max_3d_mm", "equivalent_diameter_mm", "elongation", "flatness", "sd_hu", "p5_hu",
+    "p25_hu", "median_hu", "p75_hu", "p95_hu", "solid_percent", "ground_glass_percent", "mass_g", "zone", "region",
+    "lobe", "distance_to_pleura_mm", "pleural_contact_cm2", "distance_to_mediastinum_mm", "nearest_lesion_id",
+    "nearest_lesion_mm", "recist_measurable",
+)  # fmt: skip
 LESION_COLUMNS = (
     "scan", "lesion", "side", "volume_ml", "lung_share_percent", "long_axis_mm", "short_axis_mm",
     *(f"{axis}_axis_{end}_{c}_mm" for axis in ("long", "short") for end in ("start", "end") for c in "xyz"),
     "centroid_x_mm", "centroid_y_mm", "centroid_z_mm",
-    "axial_slice", "mean_hu", "voxel_count", "flags", "reasons",
+    "axial_slice", "mean_hu", "voxel_count", "flags", "reasons", *LESION_MORE,
 )  # fmt: skip
 METRIC_COLUMNS = tuple(f.name for f in fields(MaskMetrics) if f.name != "reasons")
 
@@ -53,6 +61,15 @@ def lesions_csv(findings: Findings) -> str:
     return _csv(LESION_COLUMNS, (_lesion_row(findings.scan.source, lesion) for lesion in findings.lesions))
 
 
+def radiomics_csv(findings: Findings) -> str:
+    """The features of `--radiomics` as CSV text, a lesion a row; an empty cell where a lesion lacks one."""
+    features = [lesion.radiomics or {} for lesion in findings.lesions]
+    names = list(dict.fromkeys(name for found in features for name in found))
+    rows = zip(findings.lesions, features, strict=True)
+    source = findings.scan.source
+    return _csv(("scan", "lesion", *names), ([source, lesion.id, *map(found.get, names)] for lesion, found in rows))
+
+
 def evaluation_csv(evaluation: Evaluation) -> str:
     """The metrics of every case as CSV text, one a row, in their order; only the header for none."""
     rows = (
@@ -72,7 +89,7 @@ def _lesion_row(source: str, lesion: Lesion) -> list[Value]:
         lesion.long_axis_mm, lesion.short_axis_mm,
         *_flat(lesion.long_axis_ends_mm), *_flat(lesion.short_axis_ends_mm), *lesion.centroid_mm,
         lesion.axial_slice, lesion.mean_hu, lesion.voxel_count,
-        " ".join(lesion.flags), _reasons(lesion.reasons),
+        " ".join(lesion.flags), _reasons(lesion.reasons), *(getattr(lesion, name) for name in LESION_MORE),
     ]  # fmt: skip
 
 
