@@ -237,7 +237,7 @@ def test_a_crop_without_lungs_has_no_lung_numbers_and_says_why(coarse):
     assert findings.lungs.left_ml is findings.lungs.right_ml is findings.lungs.total_ml is None
     assert "lungs_not_found" in [warning.code for warning in findings.warnings]
     (lesion,) = findings.lesions
-    assert (lesion.side, lesion.lung_share_percent, lesion.flags) == (None, None, ())
+    assert (lesion.side, lesion.lung_share_percent, lesion.flags) == (None, None, ("too_coarse",))
     assert lesion.volume_ml == pytest.approx(8 * 0.216)
     assert findings.burden.lung_fraction_percent is None
     assert findings.burden.reasons["lung_fraction_percent"]
@@ -250,8 +250,7 @@ def test_a_lesion_that_the_scan_cuts_keeps_its_value_and_warns(coarse):
     column = round(float(coarse.scan.to_index(left.centre_mm)[2]))
     scan, mask = (v.crop((0, 0, 0), (*v.shape[:2], column)) for v in (coarse.scan, coarse.mask))
     findings = measure(scan, mask).findings
-    (cut,) = [lesion for lesion in findings.lesions if lesion.flags]
-    assert cut.flags == ("cut_by_scan_edge",)
+    (cut,) = [lesion for lesion in findings.lesions if "cut_by_scan_edge" in lesion.flags]
     midline = coarse.mask.shape[2] // 2
     assert cut.voxel_count == mask.voxels[..., midline:].sum()
     assert 0.2 * left.volume_ml < cut.volume_ml < 0.8 * left.volume_ml

@@ -97,6 +97,7 @@ def _environment() -> Environment:
     )
     environment.filters["rounded"] = rounded
     environment.filters["lesion_title"] = lesion_title
+    environment.filters["details"] = wording.details
     environment.filters["flag"] = lambda code: wording.FLAGS.get(code, code.replace("_", " "))
     return environment
 

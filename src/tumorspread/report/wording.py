@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.metrics import FOUND_SHARE
 from tumorspread.measurement.parts import Lesion
@@ -11,6 +13,7 @@ FLAGS = {
     "cut_by_scan_edge": "touches the edge of the scan: its true size is not known and at least this",
     "outside_lungs": "lies outside the outline of the lungs: may be a finding of the chest wall or an error",
     "single_slice": "seen on one slice only: its extent from head to foot is not known",
+    "too_coarse": "so few voxels that its volume may be off by more than a quarter",
 }
 
 LIMITS = (
@@ -19,6 +22,31 @@ LIMITS = (
     "Whether a tumour has grown into the chest wall, mediastinum, vessels or airways.",
     "Lymph nodes, and metastases outside the lungs. This is not a TNM stage and not a RECIST response.",
     "Whether something was missed. The mask holds what was found; small lesions are missed most often.",
+)
+
+# What the report says of each lesion under its picture: field of `Lesion`, words, unit.
+DETAILS = (
+    ("max_3d_mm", "Longest diameter in 3-D", "mm"),
+    ("equivalent_diameter_mm", "Diameter of the equal ball", "mm"),
+    ("who_product_mm2", "WHO product", "mm²"),
+    ("mesh_volume_ml", "Volume of the mesh", "mL"),
+    ("surface_cm2", "Surface", "cm²"),
+    ("sphericity", "Sphericity", ""),
+    ("elongation", "Elongation", ""),
+    ("flatness", "Flatness", ""),
+    ("mass_g", "Mass", "g"),
+    ("mean_hu", "Mean density", "HU"),
+    ("sd_hu", "Its deviation", "HU"),
+    ("median_hu", "Median density", "HU"),
+    ("solid_percent", "Solid part", "%"),
+    ("ground_glass_percent", "Ground-glass part", "%"),
+    ("recist_measurable", "Measurable by RECIST 1.1", ""),
+    ("region", "Region", ""),
+    ("lobe", "Lobe", ""),
+    ("nearest_lesion_mm", "Gap to the nearest lesion", "mm"),
+    ("distance_to_pleura_mm", "Gap to the pleura", "mm"),
+    ("pleural_contact_cm2", "Contact with the pleura", "cm²"),
+    ("distance_to_mediastinum_mm", "Gap to the mediastinum", "mm"),
 )
 
 METRICS = {
@@ -40,6 +68,27 @@ METRICS = {
     "lesions_found": ("Found", "", f"those of which the prediction covers at least {FOUND_SHARE:.0%}"),
     "false_positives": ("False positives", "", "connected pieces of the prediction outside the reference"),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One line of what is told of a lesion; `reason` says why `value` is None."""
+
+    name: str
+    value: float | str | None
+    unit: str
+    reason: str | None
+
+
+def details(lesion: Lesion) -> list[Detail]:
+    """All that is told of a lesion under its picture."""
+    return [Detail(words, _told(getattr(lesion, f)), unit, lesion.reasons.get(f)) for f, words, unit in DETAILS]
+
+
+def _told(value: float | str | bool | None) -> float | str | None:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value.replace("_", " ") if isinstance(value, str) else value
 
 
 def summary(findings: Findings) -> str:
