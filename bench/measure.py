@@ -26,6 +26,7 @@ from tumorspread.measurement.lesions import measure_lesions
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.measurement.metrics import NSD_TOLERANCE_MM, compare_masks
 from tumorspread.measurement.pieces import label_lesions
+from tumorspread.measurement.place import locate_lesions
 from tumorspread.scan.volume import Volume
 
 SHAPE, SPACING_MM = (280, 512, 512), (1.25, 0.7, 0.7)
@@ -91,7 +92,9 @@ def perturbed(truth: Volume) -> Volume:
 
 def measure_all(scan: Volume, mask: Volume, lungs: Any) -> Any:
     """Every measure of every lesion, from the mask on."""
-    return measure_lesions(scan, label_lesions(mask), lungs.labels, lungs.volumes)
+    labels = label_lesions(mask)
+    lesions = measure_lesions(scan, labels, lungs.labels, lungs.volumes)
+    return locate_lesions(lesions, labels, lungs.labels, lungs.volumes)
 
 
 def monai_metrics(guess: Volume, truth: Volume) -> tuple[float, float, float]:

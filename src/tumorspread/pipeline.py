@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tumorspread._version import __version__
 from tumorspread.errors import MaskError, ReadError
 from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.lesions import measure_lesions
-from tumorspread.measurement.lungs import segment_lungs
-from tumorspread.measurement.parts import Origin, ScanInfo
+from tumorspread.measurement.lobes import read_lobe_map
+from tumorspread.measurement.lungs import LungMask, segment_lungs
+from tumorspread.measurement.parts import LungPart, Origin, ScanInfo
 from tumorspread.measurement.pieces import DUST_MM3, dust_remark, label_lesions
+from tumorspread.measurement.place import locate_lesions
 from tumorspread.measurement.radiomics import add_features
 from tumorspread.measurement.spread import measure_spread, sum_burden
-from tumorspread.scan.read import read, read_mask
-from tumorspread.scan.volume import Remark, Volume
+from tumorspread.measurement.staging import propose_stage
+from tumorspread.measurement.zones import lung_parts
+from tumorspread.scan.read import read, read_labels, read_mask
+from tumorspread.scan.volume import Remark, Reorientation, Volume
 
 if TYPE_CHECKING:
     from tumorspread.model.predict import Predictor
@@ -57,6 +62,7 @@ class Wanted:
     dust_mm3: float = 0.0
     split: bool = False
     radiomics: bool = False
+    lobes: Volume | None = None
 
 
 def analyse(
@@ -69,6 +75,7 @@ def analyse(
     dust_mm3: float = DUST_MM3,
     split: bool = False,
     radiomics: bool = False,
+    lobes: Volume | str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Analysis:
     """Find and measure the tumours of a chest CT.
@@ -82,6 +89,8 @@ def analyse(
         dust_mm3: pieces of the mask of less volume are left out; by default those below a ball of 3 mm.
         split: divide touching lesions at their necks.
         radiomics: add IBSI first-order and shape features to every lesion.
+        lobes: label map of lobes or lungs on the scan's grid (TotalSegmentator's or lungmask's labels), or a path;
+            it stands for the lungs that would else be segmented.
         progress: called with (tiles done, tiles in all).
 
     Raises:
@@ -105,7 +114,7 @@ def analyse(
         threshold=info.threshold if threshold is None else threshold,
         made_at=_now(),
     )
-    wanted = Wanted(dust_mm3, split, radiomics)
+    wanted = Wanted(dust_mm3, split, radiomics, _open_labels(lobes, volume))
     return _measure(volume, mask, name, origin, remarks, wanted)
 
 
@@ -119,6 +128,7 @@ def measure(
     dust_mm3: float = 0.0,
     split: bool = False,
     radiomics: bool = False,
+    lobes: Volume | str | Path | None = None,
 ) -> Analysis:
     """Measure a mask that somebody or something else has drawn.
 
@@ -131,6 +141,8 @@ def measure(
         dust_mm3: pieces of the mask of less volume are left out; by default none, since what was drawn was meant.
         split: divide touching lesions at their necks.
         radiomics: add IBSI first-order and shape features to every lesion.
+        lobes: label map of lobes or lungs on the scan's grid (TotalSegmentator's or lungmask's labels), or a path;
+            it stands for the lungs that would else be segmented.
 
     Raises:
         ReadError, GeometryError: scan or mask cannot be read right.
@@ -145,7 +157,7 @@ def measure(
         raise MaskError(f"the mask's grid {drawn.shape} is not the scan's {volume.shape}, or lies elsewhere")
     origin = Origin(SOFTWARE, mask_source or mask_name, made_at=_now())
     # On one grid to within a twentieth of a voxel; the answer is on the scan's.
-    wanted = Wanted(dust_mm3, split, radiomics)
+    wanted = Wanted(dust_mm3, split, radiomics, _open_labels(lobes, volume))
     return _measure(volume, volume.with_voxels(drawn.voxels), name, origin, (), wanted)
 
 
@@ -155,15 +167,22 @@ def _open(scan: Volume | str | Path, source: str | None) -> tuple[Volume, str]:
     return read(scan), source or Path(scan).name
 
 
+def _open_labels(labels: Volume | str | Path | None, scan: Volume) -> Volume | None:
+    return read_labels(labels, scan) if isinstance(labels, str | Path) else labels
+
+
 def _measure(
     volume: Volume, mask: Volume, name: str, origin: Origin, remarks: tuple[Remark, ...], wanted: Wanted
 ) -> Analysis:
-    lungs = segment_lungs(volume)
+    lungs, lobes = _lungs(volume, wanted.lobes)
     found = lungs.volumes.total_ml is not None
     lesions = label_lesions(mask, dust_mm3=wanted.dust_mm3, split=wanted.split)
     if wanted.dust_mm3:
         remarks = (*remarks, *dust_remark(mask, lesions, wanted.dust_mm3))
-    measured = measure_lesions(volume, lesions, lungs.labels if found else None, lungs.volumes)
+    sides = lungs.labels if found else None
+    volumes = replace(lungs.volumes, parts=_parts(volume, sides, lobes))
+    measured = measure_lesions(volume, lesions, sides, volumes)
+    measured = locate_lesions(measured, lesions, sides, volumes, lobes)
     if wanted.radiomics:
         measured = add_features(measured, volume, lesions)
     cut = sum("cut_by_scan_edge" in lesion.flags for lesion in measured)
@@ -173,11 +192,12 @@ def _measure(
     findings = Findings(
         scan=ScanInfo(name, volume.shape, volume.spacing_mm),
         origin=origin,
-        lungs=lungs.volumes,
+        lungs=volumes,
         lesions=measured,
-        burden=sum_burden(measured, lungs.volumes),
-        spread=measure_spread(measured, lungs.volumes),
+        burden=sum_burden(measured, volumes),
+        spread=measure_spread(measured, volumes),
         warnings=(*volume.remarks, *remarks, *lungs.remarks),
+        stage=propose_stage(measured),
     )
     return Analysis(
         volume,
@@ -185,6 +205,24 @@ def _measure(
         replace(volume, voxels=lungs.labels, remarks=()) if found else None,
         findings,
     )
+
+
+def _lungs(volume: Volume, lobes: Volume | None) -> tuple[LungMask, NDArray[np.uint8] | None]:
+    """The lungs, and lobes where a mask of them was brought along; it then stands for the lungs, too."""
+    if lobes is None:
+        return segment_lungs(volume), None
+    if not volume.same_grid(lobes):
+        raise MaskError(f"the lobe mask's grid {lobes.shape} is not the scan's {volume.shape}, or lies elsewhere")
+    found = read_lobe_map(lobes)
+    return found.lungs, found.lobes
+
+
+def _parts(volume: Volume, sides: NDArray[np.uint8] | None, lobes: NDArray[np.uint8] | None) -> tuple[LungPart, ...]:
+    if sides is None:
+        return ()
+    turn = Reorientation.to_canonical(volume)
+    upright = None if lobes is None else turn.apply_array(lobes)
+    return lung_parts(turn.apply_array(sides), upright, volume.voxel_ml)
 
 
 def _now() -> str:

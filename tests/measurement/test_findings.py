@@ -99,10 +99,15 @@ def test_the_json_has_the_keys_that_the_users_were_promised():
         "long_axis_ends_mm",
         "side",
         "centroid_mm",
+        *("mesh_volume_ml", "surface_cm2", "sphericity", "elongation", "flatness", "max_3d_mm"),
+        *("equivalent_diameter_mm", "who_product_mm2", "mean_hu", "sd_hu", "solid_percent", "mass_g", "zone"),
+        *("lobe", "distance_to_pleura_mm", "pleural_contact_cm2", "recist_measurable", "flags"),
+        *("volume_ml_error", "long_axis_mm_error", "short_axis_mm_error"),
     }
     assert promised < set(content["lesions"][0])
     assert set(content["burden"]) == {
-        "count", "volume_ml", "lung_fraction_percent", "sum_of_long_axes_mm", "reasons",
+        "count", "volume_ml", "lung_fraction_percent", "sum_of_long_axes_mm", "reasons", "target_ids",
+        "sum_of_target_axes_mm",
     }  # fmt: skip
     assert content["warnings"] == [{"code": "thick_slices", "text": "slices are 8 mm apart"}]
     assert content["lesions"][0]["long_axis_ends_mm"] == [[1.0, -2.5, 3.25], [4.0, 5.0, -1e-3]]

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from tumorspread.measurement.parts import Lesion, Lungs
+from tumorspread.measurement.parts import Lesion, Lobe, LungPart, Lungs, Zone
 from tumorspread.measurement.spread import measure_spread, sum_burden
 
-LUNGS = Lungs(1000.0, 1500.0, 2500.0)
+ZONES = tuple(LungPart("zone", f"{side}_{zone}", 400.0) for side in ("left", "right") for zone in get_args(Zone))
+LOBES = tuple(LungPart("lobe", name, 500.0) for name in get_args(Lobe))
+LUNGS = Lungs(1000.0, 1500.0, 2500.0, parts=(*ZONES, *LOBES))
+# What a scan without lungs, or without a lobe mask, leaves open.
+WITHOUT_PARTS = {
+    "zones_involved": "needs a lung that the scan shows from end to end, on both sides",
+    "lobes_involved": "needs a lobe mask",
+}
+NO_SATELLITES = {"satellite_ids": "the lobe of the dominant lesion, or of another in its lung, is unknown"}
 NOT_SEPARATED = Lungs(
     None, None, 2500.0, dict.fromkeys(("left_ml", "right_ml"), "the two lungs could not be told apart")
 )
@@ -21,7 +31,9 @@ ORIGIN = (0.0, 0.0, 0.0)
 
 def lesion(number, volume_ml, side="left", centroid_mm=ORIGIN, long_axis_mm=10.0):
     segment = (ORIGIN, ORIGIN)
-    return Lesion(number, 1, volume_ml, long_axis_mm, segment, 5.0, segment, 0, centroid_mm, side, None, None)
+    made = Lesion(number, 1, volume_ml, long_axis_mm, segment, 5.0, segment, 0, centroid_mm, side, None, None)
+    lobe = f"{side}_upper" if side else None
+    return replace(made, recist_measurable=long_axis_mm >= 10, zone="upper", lobe=lobe)
 
 
 LESIONS = (
@@ -42,7 +54,8 @@ def test_the_burden_sums_volumes_and_long_axes_and_divides_by_both_lungs():
 def test_the_burden_of_no_lesion_is_nought_and_not_unknown():
     burden = sum_burden((), LUNGS)
     assert (burden.count, burden.volume_ml, burden.sum_of_long_axes_mm) == (0, 0, 0)
-    assert (burden.lung_fraction_percent, burden.reasons) == (0.0, {})
+    assert burden.lung_fraction_percent == 0.0
+    assert burden.reasons == {"sum_of_target_axes_mm": "no lesion was found"}
 
 
 def test_without_lungs_the_burden_has_no_fraction_for_the_reason_of_the_lungs():
@@ -123,16 +136,21 @@ def test_no_lesion_involves_no_side_and_gives_a_reason_for_every_missing_number(
     assert (spread.left.count, spread.right.volume_ml, spread.sides_involved) == (0, 0, 0)
     assert spread.left.lung_fraction_percent == 0.0
     assert spread.reasons == dict.fromkeys(
-        ("dominant_id", "dominant_share_percent", "largest_distance_mm", "mean_distance_to_dominant_mm"),
+        (
+            *("dominant_id", "dominant_share_percent", "largest_distance_mm"),
+            *("mean_distance_to_dominant_mm", "satellite_ids"),
+        ),
         "no lesion was found",
     )
+    assert (spread.zones_involved, spread.lobes_involved) == (0, 0)
 
 
 @pytest.mark.parametrize("lungs", [NO_LUNGS, NOT_SEPARATED], ids=["no lungs", "not separated"])
 def test_without_two_known_lungs_the_sides_are_none_for_the_reason_of_the_lungs(lungs):
     spread = measure_spread([lesion(1, 5.0, None), lesion(2, 4.0, None)], lungs)
     assert (spread.left, spread.right, spread.sides_involved) == (None, None, None)
-    assert spread.reasons == dict.fromkeys(("left", "right", "sides_involved"), lungs.reasons["left_ml"])
+    sides = dict.fromkeys(("left", "right", "sides_involved"), lungs.reasons["left_ml"])
+    assert spread.reasons == sides | WITHOUT_PARTS | NO_SATELLITES
     assert spread.dominant_share_percent == pytest.approx(100 * 5 / 9)
 
 
@@ -152,3 +170,45 @@ def test_whatever_is_none_has_its_reason_and_whatever_has_a_reason_is_none(lungs
     for found in filter(None, (spread, burden, spread.left, spread.right)):
         values = {name: value for name, value in vars(found).items() if name != "reasons"}
         assert {name for name, value in values.items() if value is None} == set(found.reasons)
+
+
+def test_targets_are_the_two_longest_measurable_lesions():
+    lesions = [lesion(i, 9.0 - i, long_axis_mm=mm) for i, mm in enumerate((12.0, 9.9, 30.0, 12.0, 25.0), 1)]
+    burden = sum_burden(lesions, LUNGS)
+    assert (burden.target_ids, burden.sum_of_target_axes_mm) == ((3, 5), 55.0)
+    assert sum_burden(lesions[:2], LUNGS).target_ids == (1,)
+    assert sum_burden([lesions[0], lesions[3], lesions[1]], LUNGS).target_ids == (1, 4)
+
+
+def test_without_a_measurable_lesion_there_is_no_target_and_no_sum():
+    burden = sum_burden([lesion(1, 0.2, long_axis_mm=9.9)], LUNGS)
+    assert (burden.target_ids, burden.sum_of_target_axes_mm) == ((), None)
+    assert burden.reasons == {"sum_of_target_axes_mm": "no lesion is measurable by RECIST 1.1"}
+
+
+def test_a_lesion_counts_in_its_zone_and_its_lobe():
+    lesions = [
+        replace(lesion(1, 60.0, "right"), zone="lower", lobe="right_middle"),
+        replace(lesion(2, 30.0, "right"), zone="lower", lobe="right_lower"),
+        replace(lesion(3, 10.0, "left"), zone="upper", lobe="left_upper"),
+    ]
+    spread = measure_spread(lesions, LUNGS)
+    parts = {(part.kind, part.name): part for part in spread.parts}
+    assert len(parts) == 11
+    zone, lobe = parts["zone", "right_lower"], parts["lobe", "right_lower"]
+    assert (zone.count, zone.volume_ml, zone.lung_fraction_percent) == (2, 90.0, pytest.approx(22.5))
+    assert (lobe.count, lobe.volume_ml, lobe.lung_fraction_percent) == (1, 30.0, pytest.approx(6.0))
+    assert sum(part.count for part in spread.parts if part.kind == "lobe") == 3
+    assert (spread.zones_involved, spread.lobes_involved) == (2, 3)
+
+
+def test_satellites_are_the_others_in_the_lobe_of_the_largest():
+    lesions = [lesion(1, 9.0, "right"), lesion(2, 5.0, "right"), lesion(3, 4.0, "left")]
+    assert measure_spread(lesions, LUNGS).satellite_ids == (2,)
+    unknown = [lesions[0], replace(lesions[1], lobe=None)]
+    spread = measure_spread(unknown, LUNGS)
+    assert spread.satellite_ids is None
+    assert "lobe" in spread.reasons["satellite_ids"]
+    # One in the other lung cannot be a satellite, whatever its lobe.
+    assert measure_spread([lesions[0], replace(lesions[2], lobe=None)], LUNGS).satellite_ids == ()
+    assert measure_spread([replace(lesions[0], lobe=None)], LUNGS).satellite_ids == ()

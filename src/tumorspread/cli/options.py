@@ -18,6 +18,10 @@ Threshold = Annotated[
     float | None, typer.Option(help="Probability above which a voxel is tumour; by default the weights' own.")
 ]
 Split = Annotated[bool, typer.Option("--split", help="Divide touching lesions at their necks.")]
+Lobes = Annotated[
+    Path | None,
+    typer.Option(help="Lobe or lung mask, NIfTI: labels of TotalSegmentator or lungmask.", metavar="FILE"),
+]
 Radiomics = Annotated[
     bool, typer.Option("--radiomics", help="Add IBSI first-order and shape features; also writes radiomics.csv.")
 ]

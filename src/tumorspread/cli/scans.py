@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tumorspread.cli.options import AsJson, Device, Force, OutFolder, Radiomics, ScanPath, Series, Split, Threshold
+from tumorspread.cli.options import (
+    AsJson,
+    Device,
+    Force,
+    Lobes,
+    OutFolder,
+    Radiomics,
+    ScanPath,
+    Series,
+    Split,
+    Threshold,
+)
 from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, say
 from tumorspread.errors import OutputError
 
@@ -27,6 +38,7 @@ def analyse(
     dust: Annotated[float, typer.Option(help="Leave out pieces of less mm3; a ball of 3 mm has 14.1.", min=0)] = 14.1,
     split: Split = False,
     radiomics: Radiomics = False,
+    lobes: Lobes = None,
     series: Series = None,
     device: Device = None,
     force: Force = False,
@@ -58,6 +70,7 @@ def analyse(
                 dust_mm3=dust,
                 split=split,
                 radiomics=radiomics,
+                lobes=lobes,
                 progress=progress,
             )
         _finish(analysis, folder, out, as_json)
@@ -71,6 +84,7 @@ def measure(
     dust: Annotated[float, typer.Option(help="Leave out pieces of less mm3; by default none.", min=0)] = 0.0,
     split: Split = False,
     radiomics: Radiomics = False,
+    lobes: Lobes = None,
     series: Series = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -80,8 +94,9 @@ def measure(
     Writes the same files as `analyse`.
 
     \b
-    Example:
+    Examples:
       tumorspread measure ct.nii.gz tumour.nii.gz -o result
+      tumorspread measure ct.nii.gz tumour.nii.gz -o result --lobes lobes.nii.gz --split --radiomics
     """
     from tumorspread import pipeline
     from tumorspread.report.folder import open_folder
@@ -91,7 +106,14 @@ def measure(
         volume = read(scan, series=series)
         drawn = read_mask(mask, volume, label=label)
         analysis = pipeline.measure(
-            volume, drawn, source=scan.name, mask_source=mask.name, dust_mm3=dust, split=split, radiomics=radiomics
+            volume,
+            drawn,
+            source=scan.name,
+            mask_source=mask.name,
+            dust_mm3=dust,
+            split=split,
+            radiomics=radiomics,
+            lobes=lobes,
         )
         _finish(analysis, folder, out, as_json)
 

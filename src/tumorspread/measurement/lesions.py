@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.measurement.density import measure_density
 from tumorspread.measurement.parts import Lesion, Lungs, Reasons, Segment, Side
+from tumorspread.measurement.pieces import lesion_boxes
 from tumorspread.measurement.precision import axis_error_mm, volume_error_ml
 from tumorspread.measurement.shape import measure_shape
 from tumorspread.measurement.size import AxialAxes, measure_axes
@@ -43,11 +43,9 @@ def measure_lesions(scan: Volume, lesions: Volume, sides: NDArray[np.uint8] | No
     labels = turn.apply(lesions)
     hu = turn.apply_array(scan.voxels)
     canonical_sides = None if sides is None else turn.apply_array(sides)
-    boxes = cc3d.statistics(np.ascontiguousarray(labels.voxels))["bounding_boxes"]
     return tuple(
         _measure_lesion(number, box, labels, hu, canonical_sides, lungs, turn)
-        for number, box in enumerate(boxes)
-        if number > 0
+        for number, box in enumerate(lesion_boxes(labels.voxels), 1)
     )
 
 

@@ -6,7 +6,7 @@ import cc3d
 import edt
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import find_objects, maximum_filter
 from skimage.measure import label as label_plateaus
 from skimage.segmentation import watershed
 
@@ -59,6 +59,20 @@ def label_lesions(mask: Volume, *, dust_mm3: float = 0.0, split: bool = False) -
     return mask.with_voxels(np.ascontiguousarray(turn.invert_array(labels)))
 
 
+def lesion_boxes(labels: NDArray[np.generic]) -> list[Box]:
+    """The smallest box around each lesion of a label map 1..n, by id: the first is that of lesion 1."""
+    outer = _filled_box(labels)
+    if outer is None:
+        return []
+    inner = find_objects(labels[outer])
+    return [_shifted(box, outer) for box in inner]
+
+
+def _shifted(box: Box, outer: Box) -> Box:
+    z, y, x = (slice(b.start + o.start, b.stop + o.start) for b, o in zip(box, outer, strict=True))
+    return z, y, x
+
+
 def dust_remark(mask: Volume, lesions: Volume, dust_mm3: float) -> tuple[Remark, ...]:
     """What `label_lesions` left out of a mask, in words; nothing where it left out nothing."""
     left_out = (mask.voxels != 0) & (lesions.voxels == 0)
@@ -82,7 +96,7 @@ def _as_bytes(voxels: NDArray[np.generic]) -> NDArray[np.uint8]:
     return voxels.astype(np.uint8, copy=False)
 
 
-def _filled_box(mask: NDArray[np.uint8]) -> Box | None:
+def _filled_box(mask: NDArray[np.generic]) -> Box | None:
     """The smallest box that holds the mask; None for an empty one."""
     box = [slice(None)] * 3
     for axis in range(3):

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.measurement.density import PADDING_HU
 from tumorspread.measurement.parts import Lesion
+from tumorspread.measurement.pieces import lesion_boxes
 from tumorspread.measurement.shape import LesionShape, measure_shape
 from tumorspread.scan.volume import Volume
 
@@ -31,8 +31,8 @@ def add_features(lesions: Sequence[Lesion], scan: Volume, labels: Volume) -> tup
     Returns:
         The same lesions with `radiomics` filled; without first-order features where a value is not a number.
     """
-    boxes = cc3d.statistics(np.ascontiguousarray(labels.voxels))["bounding_boxes"]
-    return tuple(replace(lesion, radiomics=_features(lesion, boxes[lesion.id], scan, labels)) for lesion in lesions)
+    boxes = lesion_boxes(labels.voxels)
+    return tuple(replace(lesion, radiomics=_features(lesion, boxes[lesion.id - 1], scan, labels)) for lesion in lesions)
 
 
 def _features(lesion: Lesion, box: tuple[slice, ...], scan: Volume, labels: Volume) -> dict[str, float]:

@@ -6,18 +6,37 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tumorspread.measurement.parts import Burden, Lesion, Lungs, Reasons, Side, SideBurden, Spread
+from tumorspread.measurement.parts import Burden, Lesion, LungPart, Lungs, PartBurden, Reasons, Side, SideBurden, Spread
 
+# RECIST 1.1: two targets an organ; five in all cannot be reached with one organ.
+TARGETS_AN_ORGAN = 2
+ZONE_COUNT = 6
 NO_LUNGS = "no lungs were found in this scan"
 NO_LESIONS = "no lesion was found"
 ONE_LESION = "needs two lesions or more"
 
 
 def sum_burden(lesions: Sequence[Lesion], lungs: Lungs) -> Burden:
-    """Count, volume, share of the lungs and sum of long axes over all lesions; zeros without lesions."""
+    """Count, volume, share of the lungs and sums of long axes over all lesions; zeros without lesions.
+
+    Targets are chosen as RECIST 1.1 does (Eisenhauer et al. 2009, doi:10.1016/j.ejca.2008.10.026): the longest
+    measurable lesions, at most two an organ and five in all. The two lungs are one organ.
+    """
     volume = sum(lesion.volume_ml for lesion in lesions)
     share, reasons = _share(volume, lungs.total_ml, lungs.reasons.get("total_ml", NO_LUNGS))
-    return Burden(len(lesions), volume, share, sum(lesion.long_axis_mm for lesion in lesions), reasons)
+    measurable = sorted((n for n in lesions if n.recist_measurable), key=lambda n: (-n.long_axis_mm, n.id))
+    targets = measurable[:TARGETS_AN_ORGAN]
+    if not targets:
+        reasons["sum_of_target_axes_mm"] = "no lesion is measurable by RECIST 1.1" if lesions else NO_LESIONS
+    return Burden(
+        count=len(lesions),
+        volume_ml=volume,
+        lung_fraction_percent=share,
+        sum_of_long_axes_mm=sum(lesion.long_axis_mm for lesion in lesions),
+        reasons=reasons,
+        target_ids=tuple(target.id for target in targets),
+        sum_of_target_axes_mm=sum(target.long_axis_mm for target in targets) if targets else None,
+    )
 
 
 def measure_spread(lesions: Sequence[Lesion], lungs: Lungs) -> Spread:
@@ -37,6 +56,7 @@ def measure_spread(lesions: Sequence[Lesion], lungs: Lungs) -> Spread:
     if dominant is None:
         reasons |= {"dominant_id": NO_LESIONS, "dominant_share_percent": NO_LESIONS}
     largest, mean = _distances(lesions, reasons)
+    parts = tuple(_part_burden(part, lesions) for part in lungs.parts)
     return Spread(
         left=sides.get("left"),
         right=sides.get("right"),
@@ -46,7 +66,40 @@ def measure_spread(lesions: Sequence[Lesion], lungs: Lungs) -> Spread:
         largest_distance_mm=largest,
         mean_distance_to_dominant_mm=mean,
         reasons=reasons,
+        parts=parts,
+        zones_involved=_involved(parts, "zone", ZONE_COUNT, "a lung that the scan shows from end to end", reasons),
+        lobes_involved=_involved(parts, "lobe", 1, "a lobe mask", reasons),
+        satellite_ids=_satellites(lesions, reasons),
     )
+
+
+def _part_burden(part: LungPart, lesions: Sequence[Lesion]) -> PartBurden:
+    here = [n for n in lesions if part.name == (n.lobe if part.kind == "lobe" else f"{n.side}_{n.zone}")]
+    volume = sum(lesion.volume_ml for lesion in here)
+    share, reasons = _share(volume, part.volume_ml, "this part has no volume")
+    return PartBurden(part.kind, part.name, len(here), volume, share, reasons)
+
+
+def _involved(parts: Sequence[PartBurden], kind: str, least: int, needs: str, reasons: Reasons) -> int | None:
+    """How many zones or lobes hold a lesion; None unless at least so many parts of that kind are known."""
+    known = [part for part in parts if part.kind == kind]
+    if len(known) < least:
+        reasons[f"{kind}s_involved"] = f"needs {needs}, on both sides" if kind == "zone" else f"needs {needs}"
+        return None
+    return sum(1 for part in known if part.count)
+
+
+def _satellites(lesions: Sequence[Lesion], reasons: Reasons) -> tuple[int, ...] | None:
+    """The other lesions in the dominant one's lobe."""
+    if not lesions:
+        reasons["satellite_ids"] = NO_LESIONS
+        return None
+    lobe = lesions[0].lobe
+    unknown = [n for n in lesions[1:] if n.lobe is None and n.side in (lesions[0].side, None)]
+    if len(lesions) > 1 and (lobe is None or unknown):
+        reasons["satellite_ids"] = "the lobe of the dominant lesion, or of another in its lung, is unknown"
+        return None
+    return tuple(lesion.id for lesion in lesions[1:] if lesion.lobe == lobe)
 
 
 def _sides(lesions: Sequence[Lesion], lungs: Lungs, reasons: Reasons) -> dict[Side, SideBurden]:

@@ -82,13 +82,43 @@ def read_mask(path: str | Path, scan: Volume | None = None, *, label: int | None
             that are no labels (NaN, fractions, negative).
     """
     path = Path(path)
+    image = _read_mask_image(path)
+    mask = image.with_voxels(_select(path.name, image.voxels, label))
+    return mask if scan is None else _onto(path.name, mask, scan)
+
+
+def read_labels(path: str | Path, scan: Volume) -> Volume:
+    """Read a NIfTI label map, such as one of lobes.
+
+    Args:
+        path: the file.
+        scan: the scan it belongs to; axes in another order or direction are turned to the scan's.
+
+    Returns:
+        uint16 voxels on the scan's grid, 0 outside.
+
+    Raises:
+        ReadError: missing, damaged, or not NIfTI.
+        GeometryError: the map's place is missing or broken.
+        MaskError: not on the scan's grid, or values that are no labels (NaN, fractions, negative, above 65535).
+    """
+    path = Path(path)
+    image = _read_mask_image(path)
+    voxels = image.voxels
+    if voxels.dtype.kind == "f" and not (np.isfinite(voxels).all() and (voxels % 1 == 0).all()):
+        raise MaskError(f"{plain(path.name)}: values that are not whole numbers (or NaN); expected labels")
+    low, high = int(voxels.min()), int(voxels.max())
+    if low < 0 or high > np.iinfo(np.uint16).max:
+        raise MaskError(f"{plain(path.name)}: values from {low} to {high}; expected labels from 0 to 65535")
+    return _onto(path.name, image.with_voxels(voxels.astype(np.uint16)), scan)
+
+
+def _read_mask_image(path: Path) -> Volume:
     if not path.is_file():
         raise ReadError(f"{path}: no such file; expected a NIfTI mask")
     if scan_kind(path) != "nifti":
         raise ReadError(f"{plain(path.name)}: not NIfTI; a mask is read from .nii or .nii.gz, convert it first")
-    image = read_nifti(path)
-    mask = image.with_voxels(_select(path.name, image.voxels, label))
-    return mask if scan is None else _onto(path.name, mask, scan)
+    return read_nifti(path)
 
 
 _SHOWN = {"nifti": "NIfTI", "dicom": "DICOM", "image": "a picture"}

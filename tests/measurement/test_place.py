@@ -1,0 +1,256 @@
+"""Where lesions lie, in lungs of boxes whose distances are formulas; and how far they lie apart."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+
+from tumorspread.errors import MaskError
+from tumorspread.measurement.gaps import nearest_lesions
+from tumorspread.measurement.lesions import measure_lesions
+from tumorspread.measurement.lobes import LOBES, read_lobe_map
+from tumorspread.measurement.parts import Lungs
+from tumorspread.measurement.pieces import label_lesions
+from tumorspread.measurement.place import locate_lesions
+from tumorspread.measurement.zones import lung_parts
+from tumorspread.scan.volume import Reorientation, Volume
+
+SPACING = (2.5, 1.25, 1.25)
+SHAPE = (80, 120, 200)  # 200 x 150 x 250 mm
+# Right lung from 20 to 95 mm along x, mediastinum of 60 mm, left lung from 155 to 230 mm; both 120 x 150 mm.
+X_MM = {2: (20.0, 95.0), 1: (155.0, 230.0)}
+Y_MM, Z_MM = (15.0, 135.0), (25.0, 175.0)
+LUNGS = Lungs(1350.0, 1350.0, 2700.0)
+ORIENTATIONS = [
+    Reorientation(axes, flips) for axes in permutations(range(3)) for flips in product((False, True), repeat=3)
+]
+
+
+def points_mm():
+    """Places of the voxel centres along (z, y, x), mm from the edge of the grid."""
+    return np.meshgrid(*[(np.arange(n) + 0.5) * s for n, s in zip(SHAPE, SPACING, strict=True)], indexing="ij")
+
+
+def box_lungs():
+    z, y, x = points_mm()
+    sides = np.zeros(SHAPE, np.uint8)
+    inside = (z > Z_MM[0]) & (z < Z_MM[1]) & (y > Y_MM[0]) & (y < Y_MM[1])
+    for side, (low, high) in X_MM.items():
+        sides[inside & (x > low) & (x < high)] = side
+    return sides
+
+
+def balls(*centres_and_radii):
+    z, y, x = points_mm()
+    mask = np.zeros(SHAPE, np.uint8)
+    for (cz, cy, cx), radius in centres_and_radii:
+        mask[(z - cz) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 <= radius**2] = 1
+    return mask
+
+
+def located(mask, sides=None, lungs=LUNGS, lobes=None):
+    volume = mask if isinstance(mask, Volume) else Volume.upright(mask, SPACING)
+    labels = label_lesions(volume)
+    sides = box_lungs() if sides is None else sides
+    return locate_lesions(measure_lesions(volume, labels, sides, lungs), labels, sides, lungs, lobes)
+
+
+@pytest.mark.parametrize("centre_x", [115.0 - 60, 125.0 - 60])
+@pytest.mark.parametrize("radius", [5.0, 9.0])
+def test_distances_to_pleura_and_mediastinum_are_those_of_the_formula(centre_x, radius):
+    (lesion,) = located(balls(((100.0, 75.0, centre_x), radius)))
+    to_ribs, to_medial = centre_x - 20 - radius, 95 - centre_x - radius
+    assert lesion.side == "right"
+    assert lesion.distance_to_pleura_mm == pytest.approx(to_ribs, abs=2.6)
+    assert lesion.distance_to_mediastinum_mm == pytest.approx(to_medial, abs=2.6)
+    assert lesion.pleural_contact_cm2 == 0
+
+
+def test_a_lesion_near_the_ribs_is_outer_and_one_in_the_middle_is_inner():
+    outer, inner = located(balls(((100.0, 75.0, 36.0), 9.0), ((100.0, 75.0, 190.0), 8.0)))
+    assert (outer.region, inner.region) == ("outer", "inner")
+    assert (outer.side, inner.side) == ("right", "left")
+
+
+def test_a_lesion_on_the_ribs_has_the_area_of_its_contact():
+    z, y, x = points_mm()
+    mask = ((abs(z - 100) < 10) & (abs(y - 75) < 10) & (x > 20) & (x < 40)).astype(np.uint8)
+    (lesion,) = located(mask)
+    assert lesion.distance_to_pleura_mm == 0
+    assert lesion.pleural_contact_cm2 == pytest.approx(20 * 20 / 100)
+    assert lesion.distance_to_mediastinum_mm == pytest.approx(95 - 40, abs=2.6)
+
+
+def test_a_lesion_at_the_mediastinum_touches_that_and_not_the_pleura():
+    z, y, x = points_mm()
+    mask = ((abs(z - 100) < 10) & (abs(y - 75) < 10) & (x > 75) & (x < 95)).astype(np.uint8)
+    (lesion,) = located(mask)
+    assert (lesion.distance_to_mediastinum_mm, lesion.pleural_contact_cm2) == (0, 0)
+    assert lesion.distance_to_pleura_mm == pytest.approx(min(75 - 20, 75 - 10 - 15), abs=2.6)
+
+
+def test_a_lesion_that_leaves_the_lung_counts_the_faces_outside():
+    z, y, x = points_mm()
+    mask = ((abs(z - 100) < 10) & (abs(y - 75) < 10) & (x > 10) & (x < 40)).astype(np.uint8)
+    (lesion,) = located(mask)
+    assert lesion.distance_to_pleura_mm == 0
+    # One end of 20 x 20 mm and four sides of 10 x 20 mm lie outside.
+    assert lesion.pleural_contact_cm2 == pytest.approx((400 + 4 * 200) / 100, rel=0.01)
+
+
+def test_the_diaphragm_is_pleura_though_it_lies_between_the_lungs():
+    """A dome under the right lung, all around which lung reaches deeper."""
+    z, y, x = points_mm()
+    sides = box_lungs()
+    dome = ((z - 25) / 50) ** 2 + ((y - 75) / 40) ** 2 + ((x - 57) / 30) ** 2 <= 1
+    sides[dome] = 0
+    mask = ((abs(z - 84) < 5) & (abs(y - 75) < 5) & (abs(x - 57) < 5)).astype(np.uint8)
+    (lesion,) = located(mask, sides)
+    assert lesion.distance_to_pleura_mm == pytest.approx(79 - 75, abs=2.6)
+    assert lesion.distance_to_mediastinum_mm > 20
+
+
+@pytest.mark.parametrize(
+    ("z_mm", "zone"), [(40, "lower"), (70, "lower"), (80, "middle"), (120, "middle"), (130, "upper")]
+)
+def test_zones_are_thirds_of_the_height(z_mm, zone):
+    (lesion,) = located(balls(((z_mm, 75.0, 60.0), 4.0)))
+    assert lesion.zone == zone
+
+
+def test_zones_have_a_third_of_the_lung_each():
+    sides = box_lungs()
+    parts = lung_parts(sides, None, np.prod(SPACING) / 1000)
+    assert [part.name for part in parts] == [
+        f"{s}_{z}" for s in ("left", "right") for z in ("upper", "middle", "lower")
+    ]
+    assert [part.volume_ml for part in parts] == pytest.approx([450.0] * 6)
+
+
+def test_lungs_that_the_scan_cuts_have_no_zones():
+    sides = box_lungs()[12:]
+    volume = Volume.upright(balls(((100.0, 75.0, 60.0), 6.0))[12:], SPACING)
+    (lesion,) = located(volume, sides)
+    assert lesion.zone is None
+    assert "whole height" in lesion.reasons["zone"]
+    assert lung_parts(sides, None, 1.0) == ()
+
+
+def test_without_lungs_all_is_none_for_the_reason_of_the_lungs():
+    none = Lungs(None, None, None, dict.fromkeys(("left_ml", "right_ml", "total_ml"), "no chest"))
+    volume = Volume.upright(balls(((100.0, 75.0, 60.0), 6.0)), SPACING)
+    labels = label_lesions(volume)
+    (lesion,) = locate_lesions(measure_lesions(volume, labels, None, none), labels, None, none)
+    names = ("zone", "region", "lobe", "distance_to_pleura_mm", "pleural_contact_cm2", "distance_to_mediastinum_mm")
+    assert all(getattr(lesion, name) is None and lesion.reasons[name] == "no chest" for name in names)
+
+
+def test_the_places_are_the_same_in_all_48_ways_to_store_the_scan():
+    mask = Volume.upright(balls(((100.0, 75.0, 36.0), 9.0), ((60.0, 40.0, 190.0), 8.0)), SPACING)
+    sides = mask.with_voxels(box_lungs())
+    first = located(mask, sides.voxels)
+    assert len(ORIENTATIONS) == 48
+    for turn in ORIENTATIONS:
+        again = located(turn.apply(mask), np.ascontiguousarray(turn.apply_array(sides.voxels)))
+        for one, other in zip(first, again, strict=True):
+            assert (one.zone, one.region, one.side) == (other.zone, other.region, other.side)
+            for name in ("distance_to_pleura_mm", "distance_to_mediastinum_mm", "nearest_lesion_mm"):
+                assert getattr(one, name) == pytest.approx(getattr(other, name), abs=1e-6)
+
+
+def test_the_gap_between_two_boxes_is_what_lies_between_their_faces():
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[30:40, 40:50, 40:50] = 1
+    mask[30:40, 40:50, 58:60] = 1
+    one, other = located(mask)
+    assert (one.nearest_lesion_id, other.nearest_lesion_id) == (2, 1)
+    assert one.nearest_lesion_mm == other.nearest_lesion_mm == pytest.approx(8 * 1.25)
+
+
+def test_an_only_lesion_has_no_nearest():
+    (lesion,) = located(balls(((100.0, 75.0, 60.0), 6.0)))
+    assert (lesion.nearest_lesion_id, lesion.nearest_lesion_mm) == (None, None)
+    assert "no other lesion" in lesion.reasons["nearest_lesion_mm"]
+
+
+def test_nearest_lesions_are_those_of_a_search_over_all_pairs():
+    rng = np.random.default_rng(4)
+    mask = np.zeros((40, 60, 60), np.uint8)
+    for _ in range(25):
+        z, y, x = (int(rng.integers(0, n - 6)) for n in mask.shape)
+        mask[z : z + rng.integers(1, 6), y : y + rng.integers(1, 6), x : x + rng.integers(1, 6)] = 1
+    labels = label_lesions(Volume.upright(mask, SPACING)).voxels
+    count = int(labels.max())
+    boxes = [tuple(slice(0, n) for n in labels.shape)] * (count + 1)
+    boxes = [
+        boxes[0],
+        *(tuple(slice(a.min(), a.max() + 1) for a in np.nonzero(labels == n)) for n in range(1, count + 1)),
+    ]
+    points = [np.argwhere(labels == n) * SPACING for n in range(1, count + 1)]
+    found = nearest_lesions(labels, boxes[1:], SPACING)
+    for n, own in enumerate(points):
+        apart = [np.inf if m == n else cKDTree(other).query(own)[0].min() for m, other in enumerate(points)]
+        assert apart[found[n][0] - 1] == pytest.approx(min(apart))
+        assert 0 <= found[n][1] < min(apart)
+
+
+def lobe_map():
+    """Lobes of the box lungs: upper and lower halves, and a middle lobe in front on the right."""
+    z, y, _ = points_mm()
+    sides, lobes = box_lungs(), np.zeros(SHAPE, np.uint8)
+    lobes[(sides == 1) & (z > 100)], lobes[(sides == 1) & (z <= 100)] = 1, 2
+    lobes[(sides == 2) & (z > 100)], lobes[(sides == 2) & (z <= 100)] = 3, 5
+    lobes[(sides == 2) & (z > 80) & (z < 120) & (y < 60)] = 4
+    return lobes
+
+
+@pytest.mark.parametrize("numbers", [(10, 11, 12, 13, 14), (13, 14, 15, 16, 17), (1, 2, 3, 4, 5)])
+@pytest.mark.parametrize("others", [False, True])
+def test_lobes_by_any_known_convention_are_understood(numbers, others):
+    lobes = lobe_map()
+    table = np.array([0, *numbers], np.uint16)
+    labels = table[lobes]
+    if others:  # organs of the same file
+        labels[:4, :4, :4] = 51
+        labels[:4, 10:14, :4] = max(numbers) + 1
+    found = read_lobe_map(Volume.upright(labels, SPACING))
+    assert np.array_equal(found.lobes, lobes)
+    assert np.array_equal(found.lungs.labels, box_lungs())
+    assert found.lungs.volumes.left_ml == pytest.approx(1350)
+
+
+@pytest.mark.parametrize("right_first", [True, False])
+def test_a_mask_of_two_lungs_tells_its_sides_by_where_they_lie(right_first):
+    sides = box_lungs()
+    labels = np.where(sides > 0, 3 - sides, 0) if right_first else sides
+    found = read_lobe_map(Volume.upright(labels.astype(np.uint16), SPACING))
+    assert found.lobes is None
+    assert np.array_equal(found.lungs.labels, sides)
+
+
+def test_a_lesion_lies_in_the_lobe_that_holds_most_of_it():
+    lobes = lobe_map()
+    mask = balls(((150.0, 75.0, 60.0), 9.0), ((100.0, 40.0, 60.0), 8.0), ((50.0, 75.0, 190.0), 7.0))
+    assert [n.lobe for n in located(mask, lobes=lobes)] == ["right_upper", "right_middle", "left_lower"]
+    assert [p.name for p in lung_parts(box_lungs(), lobes, 1.0) if p.kind == "lobe"] == list(LOBES)
+
+
+def test_lobes_in_the_wrong_place_are_refused():
+    mirrored = np.ascontiguousarray(lobe_map()[:, :, ::-1]).astype(np.uint16)
+    with pytest.raises(MaskError, match="left lobe lies to the right"):
+        read_lobe_map(Volume.upright(mirrored, SPACING))
+    upside_down = np.ascontiguousarray(lobe_map()[::-1]).astype(np.uint16)
+    with pytest.raises(MaskError, match="upper lobe lies below"):
+        read_lobe_map(Volume.upright(upside_down, SPACING))
+
+
+@pytest.mark.parametrize("labels", [(), (7,), (1, 2, 3), (1,)])
+def test_labels_of_no_known_kind_are_refused(labels):
+    voxels = np.zeros((10, 10, 10), np.uint16)
+    for place, label in enumerate(labels):
+        voxels[place, :, :] = label
+    with pytest.raises(MaskError, match=r"expected"):
+        read_lobe_map(Volume.upright(voxels, SPACING))
