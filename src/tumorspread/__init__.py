@@ -13,19 +13,22 @@ from tumorspread._version import __version__
 if TYPE_CHECKING:
     from tumorspread.errors import TumorspreadError
     from tumorspread.measurement.findings import Findings
+    from tumorspread.measurement.measured import MeasureOptions
     from tumorspread.pipeline import Analysis, analyse, measure
     from tumorspread.scan.nifti import write_nifti
-    from tumorspread.scan.read import read, read_mask
+    from tumorspread.scan.read import read, read_labels, read_mask
     from tumorspread.scan.volume import Volume
 
 _HOMES = {
     "Analysis": "pipeline",
     "Findings": "measurement.findings",
+    "MeasureOptions": "measurement.measured",
     "TumorspreadError": "errors",
     "Volume": "scan.volume",
     "analyse": "pipeline",
     "measure": "pipeline",
     "read": "scan.read",
+    "read_labels": "scan.read",
     "read_mask": "scan.read",
     "write_nifti": "scan.nifti",
 }
@@ -33,12 +36,14 @@ _HOMES = {
 __all__ = [
     "Analysis",
     "Findings",
+    "MeasureOptions",
     "TumorspreadError",
     "Volume",
     "__version__",
     "analyse",
     "measure",
     "read",
+    "read_labels",
     "read_mask",
     "write_nifti",
 ]

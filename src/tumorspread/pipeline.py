@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tumorspread._version import __version__
 from tumorspread.errors import MaskError, ReadError
 from tumorspread.measurement.findings import Findings
-from tumorspread.measurement.lesions import measure_lesions
-from tumorspread.measurement.lobes import read_lobe_map
-from tumorspread.measurement.lungs import LungMask, segment_lungs
-from tumorspread.measurement.parts import LungPart, Origin, ScanInfo
-from tumorspread.measurement.pieces import DUST_MM3, dust_remark, label_lesions
-from tumorspread.measurement.place import locate_lesions
-from tumorspread.measurement.radiomics import add_features
-from tumorspread.measurement.spread import measure_spread, sum_burden
-from tumorspread.measurement.staging import propose_stage
-from tumorspread.measurement.zones import lung_parts
-from tumorspread.scan.read import read, read_labels, read_mask
-from tumorspread.scan.volume import Remark, Reorientation, Volume
+from tumorspread.measurement.measured import MeasureOptions, measure_mask
+from tumorspread.measurement.parts import Origin, ScanInfo
+from tumorspread.measurement.pieces import DUST_MM3
+from tumorspread.scan.read import read, read_mask
+from tumorspread.scan.volume import Remark, Volume
 
 if TYPE_CHECKING:
     from tumorspread.model.predict import Predictor
@@ -55,16 +47,6 @@ class Analysis:
         return self.lesions.with_voxels((self.lesions.voxels > 0).astype(np.uint8))
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What to measure, and of what: see `analyse`."""
-
-    dust_mm3: float = 0.0
-    split: bool = False
-    radiomics: bool = False
-    lobes: Volume | None = None
-
-
 def analyse(
     scan: Volume | str | Path,
     weights: str | Path | Predictor,
@@ -72,10 +54,7 @@ def analyse(
     source: str | None = None,
     threshold: float | None = None,
     device: str | None = None,
-    dust_mm3: float = DUST_MM3,
-    split: bool = False,
-    radiomics: bool = False,
-    lobes: Volume | str | Path | None = None,
+    options: MeasureOptions = MeasureOptions(dust_mm3=DUST_MM3),
     progress: Callable[[int, int], None] | None = None,
 ) -> Analysis:
     """Find and measure the tumours of a chest CT.
@@ -86,11 +65,7 @@ def analyse(
         source: name of the scan for the findings; by default the path's.
         threshold: probabilities above it are tumour; None takes that of the weights.
         device: `cpu`, `cuda`, ...; None takes CUDA where there is one. Plays no part with a `Predictor`.
-        dust_mm3: pieces of the mask of less volume are left out; by default those below a ball of 3 mm.
-        split: divide touching lesions at their necks.
-        radiomics: add IBSI first-order and shape features to every lesion.
-        lobes: label map of lobes or lungs on the scan's grid (TotalSegmentator's or lungmask's labels), or a path;
-            it stands for the lungs that would else be segmented.
+        options: what to measure; by default pieces of the mask below a ball of 3 mm are left out as dust.
         progress: called with (tiles done, tiles in all).
 
     Raises:
@@ -114,8 +89,7 @@ def analyse(
         threshold=info.threshold if threshold is None else threshold,
         made_at=_now(),
     )
-    wanted = Wanted(dust_mm3, split, radiomics, _open_labels(lobes, volume))
-    return _measure(volume, mask, name, origin, remarks, wanted)
+    return _analysis(volume, mask, name, origin, remarks, options)
 
 
 def measure(
@@ -125,10 +99,7 @@ def measure(
     source: str | None = None,
     mask_source: str | None = None,
     label: int | None = None,
-    dust_mm3: float = 0.0,
-    split: bool = False,
-    radiomics: bool = False,
-    lobes: Volume | str | Path | None = None,
+    options: MeasureOptions = MeasureOptions(),
 ) -> Analysis:
     """Measure a mask that somebody or something else has drawn.
 
@@ -138,11 +109,7 @@ def measure(
         source: name of the scan for the findings; by default the path's.
         mask_source: name of the mask for the findings; by default the path's.
         label: which label of a mask file with several is tumour.
-        dust_mm3: pieces of the mask of less volume are left out; by default none, since what was drawn was meant.
-        split: divide touching lesions at their necks.
-        radiomics: add IBSI first-order and shape features to every lesion.
-        lobes: label map of lobes or lungs on the scan's grid (TotalSegmentator's or lungmask's labels), or a path;
-            it stands for the lungs that would else be segmented.
+        options: what to measure; by default no piece is too small, since what was drawn was meant.
 
     Raises:
         ReadError, GeometryError: scan or mask cannot be read right.
@@ -157,8 +124,7 @@ def measure(
         raise MaskError(f"the mask's grid {drawn.shape} is not the scan's {volume.shape}, or lies elsewhere")
     origin = Origin(SOFTWARE, mask_source or mask_name, made_at=_now())
     # On one grid to within a twentieth of a voxel; the answer is on the scan's.
-    wanted = Wanted(dust_mm3, split, radiomics, _open_labels(lobes, volume))
-    return _measure(volume, volume.with_voxels(drawn.voxels), name, origin, (), wanted)
+    return _analysis(volume, volume.with_voxels(drawn.voxels), name, origin, (), options)
 
 
 def _open(scan: Volume | str | Path, source: str | None) -> tuple[Volume, str]:
@@ -167,62 +133,21 @@ def _open(scan: Volume | str | Path, source: str | None) -> tuple[Volume, str]:
     return read(scan), source or Path(scan).name
 
 
-def _open_labels(labels: Volume | str | Path | None, scan: Volume) -> Volume | None:
-    return read_labels(labels, scan) if isinstance(labels, str | Path) else labels
-
-
-def _measure(
-    volume: Volume, mask: Volume, name: str, origin: Origin, remarks: tuple[Remark, ...], wanted: Wanted
+def _analysis(
+    volume: Volume, mask: Volume, name: str, origin: Origin, remarks: tuple[Remark, ...], options: MeasureOptions
 ) -> Analysis:
-    lungs, lobes = _lungs(volume, wanted.lobes)
-    found = lungs.volumes.total_ml is not None
-    lesions = label_lesions(mask, dust_mm3=wanted.dust_mm3, split=wanted.split)
-    if wanted.dust_mm3:
-        remarks = (*remarks, *dust_remark(mask, lesions, wanted.dust_mm3))
-    sides = lungs.labels if found else None
-    volumes = replace(lungs.volumes, parts=_parts(volume, sides, lobes))
-    measured = measure_lesions(volume, lesions, sides, volumes)
-    measured = locate_lesions(measured, lesions, sides, volumes, lobes)
-    if wanted.radiomics:
-        measured = add_features(measured, volume, lesions)
-    cut = sum("cut_by_scan_edge" in lesion.flags for lesion in measured)
-    if cut:
-        text = f"{cut} of {len(measured)} lesions are cut by the edge of the scan: they are larger than measured."
-        remarks = (*remarks, Remark("lesion_cut_by_scan_edge", text))
+    measured = measure_mask(volume, mask, options)
     findings = Findings(
         scan=ScanInfo(name, volume.shape, volume.spacing_mm),
         origin=origin,
-        lungs=volumes,
-        lesions=measured,
-        burden=sum_burden(measured, volumes),
-        spread=measure_spread(measured, volumes),
-        warnings=(*volume.remarks, *remarks, *lungs.remarks),
-        stage=propose_stage(measured),
+        lungs=measured.lungs,
+        lesions=measured.lesions,
+        burden=measured.burden,
+        spread=measured.spread,
+        warnings=(*volume.remarks, *remarks, *measured.remarks),
+        stage=measured.stage,
     )
-    return Analysis(
-        volume,
-        replace(lesions, remarks=()),
-        replace(volume, voxels=lungs.labels, remarks=()) if found else None,
-        findings,
-    )
-
-
-def _lungs(volume: Volume, lobes: Volume | None) -> tuple[LungMask, NDArray[np.uint8] | None]:
-    """The lungs, and lobes where a mask of them was brought along; it then stands for the lungs, too."""
-    if lobes is None:
-        return segment_lungs(volume), None
-    if not volume.same_grid(lobes):
-        raise MaskError(f"the lobe mask's grid {lobes.shape} is not the scan's {volume.shape}, or lies elsewhere")
-    found = read_lobe_map(lobes)
-    return found.lungs, found.lobes
-
-
-def _parts(volume: Volume, sides: NDArray[np.uint8] | None, lobes: NDArray[np.uint8] | None) -> tuple[LungPart, ...]:
-    if sides is None:
-        return ()
-    turn = Reorientation.to_canonical(volume)
-    upright = None if lobes is None else turn.apply_array(lobes)
-    return lung_parts(turn.apply_array(sides), upright, volume.voxel_ml)
+    return Analysis(volume, measured.labels, measured.sides, findings)
 
 
 def _now() -> str:

@@ -27,7 +27,9 @@ from tumorspread.errors import OutputError
 
 if TYPE_CHECKING:
     from tumorspread.measurement.findings import Findings
+    from tumorspread.measurement.measured import MeasureOptions
     from tumorspread.pipeline import Analysis
+    from tumorspread.scan.volume import Volume
 
 
 def analyse(
@@ -67,10 +69,7 @@ def analyse(
                 predictor,
                 source=scan.name,
                 threshold=threshold,
-                dust_mm3=dust,
-                split=split,
-                radiomics=radiomics,
-                lobes=lobes,
+                options=_options(volume, dust, split, radiomics, lobes),
                 progress=progress,
             )
         _finish(analysis, folder, out, as_json)
@@ -110,10 +109,7 @@ def measure(
             drawn,
             source=scan.name,
             mask_source=mask.name,
-            dust_mm3=dust,
-            split=split,
-            radiomics=radiomics,
-            lobes=lobes,
+            options=_options(volume, dust, split, radiomics, lobes),
         )
         _finish(analysis, folder, out, as_json)
 
@@ -183,6 +179,13 @@ def convert(
     for remark in volume.remarks:
         say(f"note: {remark.text}")
     say(f"wrote {out}: {volume.shape} voxels of {tuple(round(s, 4) for s in volume.spacing_mm)} mm (z, y, x)")
+
+
+def _options(volume: Volume, dust: float, split: bool, radiomics: bool, lobes: Path | None) -> MeasureOptions:
+    from tumorspread.measurement.measured import MeasureOptions
+    from tumorspread.scan.read import read_labels
+
+    return MeasureOptions(dust, split, radiomics, None if lobes is None else read_labels(lobes, volume))
 
 
 def _finish(analysis: Analysis, folder: Path, out: Path, as_json: bool) -> None:

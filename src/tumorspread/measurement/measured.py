@@ -1,0 +1,122 @@
+"""Everything that is measured of one scan and one mask, in the order in which one measure needs another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorspread.errors import MaskError
+from tumorspread.measurement.lesions import measure_lesions
+from tumorspread.measurement.lobes import read_lobe_map
+from tumorspread.measurement.lungs import LungMask, segment_lungs
+from tumorspread.measurement.parts import Burden, Lesion, LungPart, Lungs, Spread, Stage
+from tumorspread.measurement.pieces import dust_remark, label_lesions
+from tumorspread.measurement.place import locate_lesions
+from tumorspread.measurement.radiomics import add_features
+from tumorspread.measurement.spread import measure_spread, sum_burden
+from tumorspread.measurement.staging import propose_stage
+from tumorspread.measurement.zones import lung_parts
+from tumorspread.scan.volume import Remark, Reorientation, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class MeasureOptions:
+    """What to measure, and of what.
+
+    Attributes:
+        dust_mm3: pieces of the mask of less volume are left out, mm3.
+        split: divide touching lesions at their necks.
+        radiomics: add IBSI first-order and shape features to every lesion.
+        lobes: label map of lobes or lungs on the scan's grid, with the labels of TotalSegmentator or lungmask; it
+            stands for the lungs that would else be segmented.
+    """
+
+    dust_mm3: float = 0.0
+    split: bool = False
+    radiomics: bool = False
+    lobes: Volume | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The measures of one mask.
+
+    Attributes:
+        labels: label map on the scan's grid: n in lesion n.
+        sides: label map on the scan's grid: 1 left lung, 2 right; None where no lungs were found.
+        lungs: volumes.
+        lesions: largest first.
+        burden: all lesions together.
+        spread: how they are distributed.
+        stage: what size and number propose.
+        remarks: what the reader of the result must know.
+    """
+
+    labels: Volume
+    sides: Volume | None
+    lungs: Lungs
+    lesions: tuple[Lesion, ...]
+    burden: Burden
+    spread: Spread
+    stage: Stage
+    remarks: tuple[Remark, ...]
+
+
+def measure_mask(scan: Volume, mask: Volume, options: MeasureOptions = MeasureOptions()) -> Measured:
+    """Measure all of one mask.
+
+    Args:
+        scan: HU.
+        mask: 0 and 1 on the scan's grid.
+        options: what to measure.
+
+    Raises:
+        MaskError: values other than 0 and 1; or the lobe mask lies on another grid, has labels of no known kind, or
+            has them where they cannot be.
+    """
+    lung_mask, lobes = _lungs(scan, options.lobes)
+    sides = lung_mask.labels if lung_mask.volumes.total_ml is not None else None
+    lungs = replace(lung_mask.volumes, parts=_parts(scan, sides, lobes))
+    labels = replace(label_lesions(mask, dust_mm3=options.dust_mm3, split=options.split), remarks=())
+    lesions = measure_lesions(scan, labels, sides, lungs)
+    lesions = locate_lesions(lesions, labels, sides, lungs, lobes)
+    if options.radiomics:
+        lesions = add_features(lesions, scan, labels)
+    dust = dust_remark(mask, labels, options.dust_mm3) if options.dust_mm3 else ()
+    return Measured(
+        labels=labels,
+        sides=None if sides is None else replace(scan, voxels=sides, remarks=()),
+        lungs=lungs,
+        lesions=lesions,
+        burden=sum_burden(lesions, lungs),
+        spread=measure_spread(lesions, lungs),
+        stage=propose_stage(lesions),
+        remarks=(*dust, *_cut(lesions), *lung_mask.remarks),
+    )
+
+
+def _lungs(scan: Volume, lobes: Volume | None) -> tuple[LungMask, NDArray[np.uint8] | None]:
+    if lobes is None:
+        return segment_lungs(scan), None
+    if not scan.same_grid(lobes):
+        raise MaskError(f"the lobe mask's grid {lobes.shape} is not the scan's {scan.shape}, or lies elsewhere")
+    found = read_lobe_map(lobes)
+    return found.lungs, found.lobes
+
+
+def _parts(scan: Volume, sides: NDArray[np.uint8] | None, lobes: NDArray[np.uint8] | None) -> tuple[LungPart, ...]:
+    if sides is None:
+        return ()
+    turn = Reorientation.to_canonical(scan)
+    upright = None if lobes is None else turn.apply_array(lobes)
+    return lung_parts(turn.apply_array(sides), upright, scan.voxel_ml)
+
+
+def _cut(lesions: tuple[Lesion, ...]) -> tuple[Remark, ...]:
+    cut = sum("cut_by_scan_edge" in lesion.flags for lesion in lesions)
+    if not cut:
+        return ()
+    text = f"{cut} of {len(lesions)} lesions are cut by the edge of the scan: they are larger than measured."
+    return (Remark("lesion_cut_by_scan_edge", text),)
