@@ -12,6 +12,8 @@ from tumorspread._version import __version__
 
 if TYPE_CHECKING:
     from tumorspread.errors import TumorspreadError
+    from tumorspread.followup.follow import Visit, follow
+    from tumorspread.followup.record import FollowUp
     from tumorspread.measurement.findings import Findings
     from tumorspread.measurement.measured import MeasureOptions
     from tumorspread.pipeline import Analysis, analyse, measure
@@ -22,10 +24,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "Analysis": "pipeline",
     "Findings": "measurement.findings",
+    "FollowUp": "followup.record",
     "MeasureOptions": "measurement.measured",
     "TumorspreadError": "errors",
+    "Visit": "followup.follow",
     "Volume": "scan.volume",
     "analyse": "pipeline",
+    "follow": "followup.follow",
     "measure": "pipeline",
     "read": "scan.read",
     "read_labels": "scan.read",
@@ -36,11 +41,14 @@ _HOMES = {
 __all__ = [
     "Analysis",
     "Findings",
+    "FollowUp",
     "MeasureOptions",
     "TumorspreadError",
+    "Visit",
     "Volume",
     "__version__",
     "analyse",
+    "follow",
     "measure",
     "read",
     "read_labels",

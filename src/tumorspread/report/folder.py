@@ -22,7 +22,7 @@ from tumorspread.scan.nifti import read_nifti, write_nifti
 from tumorspread.scan.read import read_mask
 
 # What says that a folder was written by `write_analysis` or `write_evaluation`.
-RESULTS = {"findings.json", "evaluation.json"}
+RESULTS = {"findings.json", "evaluation.json", "followup.json"}
 # Cases pictured besides the worst, the median and the best: enough to look at, not a gigabyte.
 MOST_PICTURED = 50
 
@@ -112,10 +112,12 @@ def write_picture(picture: bytes, path: Path) -> None:
 def write_analysis(analysis: Analysis, folder: Path) -> None:
     """Write `mask.nii.gz`, `lesions.nii.gz` (its numbered pieces), `findings.json`, `lesions.csv`, `report.html`.
 
-    And `radiomics.csv` where features were asked for.
+    And `lungs.nii.gz` where lungs were found (1 left, 2 right), `radiomics.csv` where features were asked for.
     """
     write_nifti(analysis.mask, folder / "mask.nii.gz")
     write_nifti(analysis.lesions, folder / "lesions.nii.gz")
+    if analysis.lungs is not None:
+        write_nifti(analysis.lungs, folder / "lungs.nii.gz")
     (folder / "findings.json").write_text(analysis.findings.to_json(), encoding="utf-8")
     (folder / "lesions.csv").write_text(lesions_csv(analysis.findings), encoding="utf-8")
     if any(lesion.radiomics for lesion in analysis.findings.lesions):

@@ -1,0 +1,1 @@
+"""Lesions over time: registration of two scans, matching of lesions, tracks, growth and response."""
