@@ -12,7 +12,7 @@ from tumorspread._version import __version__
 
 if TYPE_CHECKING:
     from tumorspread.errors import TumorspreadError
-    from tumorspread.followup.follow import Visit, follow
+    from tumorspread.followup.follow import Course, Visit, follow, open_visit
     from tumorspread.followup.record import FollowUp
     from tumorspread.measurement.findings import Findings
     from tumorspread.measurement.measured import MeasureOptions
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Analysis": "pipeline",
+    "Course": "followup.follow",
     "Findings": "measurement.findings",
     "FollowUp": "followup.record",
     "MeasureOptions": "measurement.measured",
@@ -32,6 +33,7 @@ _HOMES = {
     "analyse": "pipeline",
     "follow": "followup.follow",
     "measure": "pipeline",
+    "open_visit": "followup.follow",
     "read": "scan.read",
     "read_labels": "scan.read",
     "read_mask": "scan.read",
@@ -40,6 +42,7 @@ _HOMES = {
 
 __all__ = [
     "Analysis",
+    "Course",
     "Findings",
     "FollowUp",
     "MeasureOptions",
@@ -50,6 +53,7 @@ __all__ = [
     "analyse",
     "follow",
     "measure",
+    "open_visit",
     "read",
     "read_labels",
     "read_mask",

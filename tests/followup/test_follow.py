@@ -122,7 +122,7 @@ def pairs():
 
 @pytest.fixture(scope="module")
 def followed(pairs):
-    return [follow([pair.before, pair.after], days=[0, 90]) for pair in pairs]
+    return [follow([pair.before, pair.after], days=[0, 90]).followup for pair in pairs]
 
 
 def test_98_percent_of_lesions_are_matched_right(pairs, followed):
@@ -209,7 +209,7 @@ def test_result_folders_alone_are_registered_by_their_lungs(pairs, tmp_path):
     for name, visit in (("one", pair.before), ("two", pair.after)):
         (tmp_path / name).mkdir()
         write_analysis(measure(visit.scan, visit.scan.with_voxels(visit.lesions.voxels > 0)), tmp_path / name)
-    found = follow([open_visit(str(tmp_path / "one")), open_visit(str(tmp_path / "two"))])
+    found = follow([open_visit(str(tmp_path / "one")), open_visit(str(tmp_path / "two"))]).followup
     assert "registered_by_lungs_alone" in [w.code for w in found.warnings]
     right = {t.points[0].lesion_ids[0]: t.points[1].lesion_ids[0] for t in found.tracks if t.points[1].state == "stays"}
     assert sum(right.get(old) == now for old, now in pair.partner.items()) >= len(pair.partner) - 1
@@ -239,6 +239,6 @@ def test_a_lesion_that_the_later_scan_does_not_show_is_not_gone(pairs):
     scan = pair.after.scan.crop((0, 0, 0), (last, *pair.after.scan.shape[1:]))
     mask = pair.after.lesions.crop((0, 0, 0), (last, *pair.after.scan.shape[1:]))
     cut = Visit.of(measure(scan, mask.with_voxels(mask.voxels > 0)))
-    states = [track.points[1].state for track in follow([pair.before, cut]).tracks]
+    states = [track.points[1].state for track in follow([pair.before, cut]).followup.tracks]
     assert "not_covered" in states
     assert states.count("gone") <= 2

@@ -15,7 +15,7 @@ from tumorspread.followup.matching import Match, match_lesions
 from tumorspread.followup.record import FollowUp
 from tumorspread.followup.registration import Registration, register
 from tumorspread.followup.time_points import build_time_points
-from tumorspread.followup.tracks import build_tracks
+from tumorspread.followup.tracks import build_tracks, expect_places
 from tumorspread.measurement.findings import Findings
 from tumorspread.pipeline import Analysis, measure
 from tumorspread.scan.nifti import read_nifti
@@ -47,6 +47,21 @@ class Visit:
         return cls(analysis.findings, analysis.lesions, analysis.lungs, analysis.scan)
 
 
+@dataclass(frozen=True, eq=False)
+class Course:
+    """A patient's scans over time with what was found; what a report is made of.
+
+    Attributes:
+        followup: the numbers.
+        visits: the scans in the order of time.
+        registrations: of each scan with the next, from the points of the later to those of the earlier.
+    """
+
+    followup: FollowUp
+    visits: tuple[Visit, ...]
+    registrations: tuple[Registration, ...]
+
+
 def open_visit(place: str) -> Visit:
     """A visit from the command line.
 
@@ -56,7 +71,7 @@ def open_visit(place: str) -> Visit:
     Raises:
         ReadError, GeometryError, MaskError: something of it is missing, damaged, or lies on another grid.
     """
-    first, _, second = place.partition(",")
+    first, _, second = (place, "", "") if Path(place).exists() else place.partition(",")
     folder = Path(first)
     if (folder / "findings.json").is_file():
         return _open_result(folder, Path(second) if second else None)
@@ -83,7 +98,7 @@ def follow(
     *,
     days: Sequence[float] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> FollowUp:
+) -> Course:
     """Follow the lesions of one patient.
 
     Args:
@@ -107,13 +122,14 @@ def follow(
         if progress is not None:
             progress(number, len(visits) - 1)
     findings = [visit.findings for visit in visits]
-    tracks = build_tracks(findings, matches, since)
-    return FollowUp(
+    tracks = expect_places(build_tracks(findings, matches, since), registrations)
+    followup = FollowUp(
         software=f"tumorspread {__version__}",
         time_points=build_time_points(findings, tracks, matches, registrations, since),
         tracks=tracks,
         warnings=tuple(_warnings(visits, registrations)),
     )
+    return Course(followup, tuple(visits), tuple(registrations))
 
 
 def _register(before: Visit, after: Visit) -> Registration:

@@ -10,7 +10,7 @@ from tumorspread.errors import ReadError
 from tumorspread.followup.response import OtherResponse, OverallResponse, TargetResponse
 from tumorspread.measurement.findings import DISCLAIMER
 from tumorspread.measurement.parts import Reasons
-from tumorspread.scan.volume import Remark
+from tumorspread.scan.volume import Remark, Triple
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -33,6 +33,7 @@ class TrackPoint:
         volume_ml_error: error bar of that, from the voxels alone.
         long_axis_mm: sum of their long axes, as RECIST 1.1 does with a lesion that split.
         long_axis_mm_error: error bar of that.
+        place_mm: centre of mass of its lesions in that scan, LPS mm; where it has none, where registration expects it.
     """
 
     state: State
@@ -41,6 +42,7 @@ class TrackPoint:
     volume_ml_error: float | None
     long_axis_mm: float | None
     long_axis_mm_error: float | None
+    place_mm: Triple | None = None
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,11 @@ class Registration:
         return fixed.with_voxels(sitk.GetArrayFromImage(image))
 
 
+def unregistered() -> Registration:
+    """The scans as they lie: every point is found where it is."""
+    return Registration(sitk.Transform(3, sitk.sitkIdentity), None, None, ())
+
+
 def register(
     fixed: Volume | None, moving: Volume | None, fixed_lungs: Volume | None, moving_lungs: Volume | None
 ) -> Registration:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from tumorspread.followup.matching import Kind, Match
 from tumorspread.followup.record import Change, State, Track, TrackPoint
+from tumorspread.followup.registration import Registration
 from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.parts import Lesion, Reasons
+from tumorspread.scan.volume import Triple
 
 NO_DATES = "no dates were given"
 
@@ -94,7 +97,14 @@ def _point(group: _Group, scan: int) -> TrackPoint:
         volume_ml_error=added([n.volume_ml_error for n in here]),
         long_axis_mm=sum(n.long_axis_mm for n in here),
         long_axis_mm_error=added([n.long_axis_mm_error for n in here]),
+        place_mm=_centre(here),
     )
+
+
+def _centre(lesions: Sequence[Lesion]) -> Triple:
+    centres, weights = [n.centroid_mm for n in lesions], [n.volume_ml for n in lesions]
+    z, y, x = np.average(centres, axis=0, weights=weights).tolist()
+    return z, y, x
 
 
 def _state(group: _Group, scan: int) -> State:
@@ -117,6 +127,27 @@ def _state(group: _Group, scan: int) -> State:
 def _hidden_before(group: _Group, scan: int) -> bool:
     """Whether the track was lost from view, not gone, in the scan before."""
     return scan > 0 and not group.lesions[scan - 1] and scan - 1 in group.hidden
+
+
+def expect_places(tracks: Sequence[Track], registrations: Sequence[Registration]) -> tuple[Track, ...]:
+    """The tracks with the places where a scan does not have them, carried over from the nearest scan that does.
+
+    Args:
+        tracks: from `build_tracks`.
+        registrations: of each scan with the next, from the points of the later to those of the earlier.
+    """
+    return tuple(replace(track, points=_with_places(track.points, registrations)) for track in tracks)
+
+
+def _with_places(points: Sequence[TrackPoint], registrations: Sequence[Registration]) -> tuple[TrackPoint, ...]:
+    places: list[Any] = [point.place_mm for point in points]
+    for t in range(1, len(places)):
+        if places[t] is None and places[t - 1] is not None:
+            places[t] = registrations[t - 1].map_back(places[t - 1]).tolist()
+    for t in reversed(range(len(places) - 1)):
+        if places[t] is None:
+            places[t] = registrations[t].map_points(places[t + 1]).tolist()
+    return tuple(replace(point, place_mm=tuple(place)) for point, place in zip(points, places, strict=True))
 
 
 def added(errors: Sequence[float | None]) -> float | None:

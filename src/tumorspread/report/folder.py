@@ -12,16 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from tumorspread.errors import OutputError
+from tumorspread.followup.follow import Course
 from tumorspread.measurement.summary import CaseScore, Evaluation
 from tumorspread.pipeline import Analysis
 from tumorspread.report.comparison import comparison_figure, masks_figure
-from tumorspread.report.page import evaluation_page, report_page
+from tumorspread.report.page import course_page, evaluation_page, report_page
 from tumorspread.report.sheets import slices_comparison_figure
-from tumorspread.report.tables import evaluation_csv, lesions_csv, radiomics_csv
+from tumorspread.report.tables import evaluation_csv, lesions_csv, radiomics_csv, tracks_csv
 from tumorspread.scan.nifti import read_nifti, write_nifti
 from tumorspread.scan.read import read_mask
 
-# What says that a folder was written by `write_analysis` or `write_evaluation`.
+# What says that a folder was written by `write_analysis`, `write_evaluation` or `write_course`.
 RESULTS = {"findings.json", "evaluation.json", "followup.json"}
 # Cases pictured besides the worst, the median and the best: enough to look at, not a gigabyte.
 MOST_PICTURED = 50
@@ -124,6 +125,13 @@ def write_analysis(analysis: Analysis, folder: Path) -> None:
         (folder / "radiomics.csv").write_text(radiomics_csv(analysis.findings), encoding="utf-8")
     page = report_page(analysis.findings, analysis.scan, analysis.lesions, analysis.lungs)
     (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def write_course(course: Course, folder: Path) -> None:
+    """Write `followup.json`, `tracks.csv` and `report.html`."""
+    (folder / "followup.json").write_text(course.followup.to_json(), encoding="utf-8")
+    (folder / "tracks.csv").write_text(tracks_csv(course.followup), encoding="utf-8")
+    (folder / "report.html").write_text(course_page(course), encoding="utf-8")
 
 
 def write_evaluation(evaluation: Evaluation, files: dict[str, Files], folder: Path, *, volumes: bool) -> None:

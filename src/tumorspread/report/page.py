@@ -8,11 +8,15 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tumorspread.followup.follow import Course
+from tumorspread.followup.record import Track
 from tumorspread.measurement.findings import DISCLAIMER, Findings
 from tumorspread.measurement.summary import Evaluation
 from tumorspread.report import wording
+from tumorspread.report.course_figures import registration_figure, track_figure
 from tumorspread.report.figures import lesion_figure, lesion_title, overview_figure
 from tumorspread.report.tables import rounded
+from tumorspread.report.timeline import timeline_figure
 from tumorspread.scan.volume import Volume
 
 # With a picture of 0.3 to 0.6 MB each, more would make a page that mail and browsers choke on.
@@ -86,6 +90,48 @@ def evaluation_page(evaluation: Evaluation, pictures: Sequence[tuple[str, bytes]
     )
 
 
+def course_page(course: Course) -> str:
+    """The report of a patient's scans over time.
+
+    Args:
+        course: from `follow`.
+
+    Returns:
+        HTML, complete in itself. 12 tracks are pictured, targets first, then the largest; all stand in the table.
+    """
+    followup = course.followup
+    drawn = ((track, track_figure(course, track)) for track in _to_picture(followup.tracks))
+    pictures = [(track, _data_uri(picture)) for track, picture in drawn if picture is not None]
+    registered = []
+    for before, after, registration in zip(course.visits, course.visits[1:], course.registrations, strict=False):
+        picture = registration_figure(after, before, registration)
+        if picture is not None:
+            caption = f"Orange: {before.findings.scan.source}. Blue: {after.findings.scan.source}. Grey: both agree."
+            registered.append((caption, _data_uri(picture)))
+    return (
+        _environment()
+        .get_template("course.html.j2")
+        .render(
+            followup=followup,
+            summary=wording.course_summary(followup),
+            timeline=_data_uri(timeline_figure(followup)),
+            pictures=pictures,
+            pictured={track.id for track, _ in pictures},
+            gone=sum(track.points[-1].state in ("gone", "absent") for track in followup.tracks),
+            new=sum(len(point.new_lesion_ids) for point in followup.time_points),
+            registered=registered,
+            disclaimer=followup.disclaimer,
+            limits=wording.COURSE_LIMITS,
+            footnotes=Footnotes(),
+        )
+    )
+
+
+def _to_picture(tracks: Sequence[Track]) -> list[Track]:
+    ranked = sorted(tracks, key=lambda t: (not t.is_target, -max(p.volume_ml or 0.0 for p in t.points)))
+    return sorted(ranked[:MOST_PICTURES], key=lambda track: track.id)
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -98,6 +144,7 @@ def _environment() -> Environment:
     environment.filters["rounded"] = rounded
     environment.filters["lesion_title"] = lesion_title
     environment.filters["details"] = wording.details
+    environment.filters["state"] = lambda state: wording.STATES[state]
     environment.filters["flag"] = lambda code: wording.FLAGS.get(code, code.replace("_", " "))
     return environment
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
+from tumorspread.followup.record import FollowUp
 from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.metrics import MaskMetrics
 from tumorspread.measurement.parts import Lesion, Segment
@@ -29,6 +30,10 @@ LESION_COLUMNS = (
     *(f"{axis}_axis_{end}_{c}_mm" for axis in ("long", "short") for end in ("start", "end") for c in "xyz"),
     "centroid_x_mm", "centroid_y_mm", "centroid_z_mm",
     "axial_slice", "mean_hu", "voxel_count", "flags", "reasons", *LESION_MORE,
+)  # fmt: skip
+TRACK_COLUMNS = (
+    "track", "target", "scan", "day", "state", "lesions", "volume_ml", "volume_ml_error", "long_axis_mm",
+    "long_axis_mm_error", "place_x_mm", "place_y_mm", "place_z_mm",
 )  # fmt: skip
 METRIC_COLUMNS = tuple(f.name for f in fields(MaskMetrics) if f.name != "reasons")
 
@@ -59,6 +64,22 @@ def lesions_csv(findings: Findings) -> str:
     Coordinates are LPS mm. A missing number is an empty cell, its reason stands in the column `reasons`.
     """
     return _csv(LESION_COLUMNS, (_lesion_row(findings.scan.source, lesion) for lesion in findings.lesions))
+
+
+def tracks_csv(followup: FollowUp) -> str:
+    """The tracks as CSV text, a row a track and scan; only the header for none. Places are LPS mm."""
+    return _csv(
+        TRACK_COLUMNS,
+        (
+            [
+                track.id, "yes" if track.is_target else "no", time.source, time.day, point.state,
+                " ".join(map(str, point.lesion_ids)), point.volume_ml, point.volume_ml_error, point.long_axis_mm,
+                point.long_axis_mm_error, *(point.place_mm or (None, None, None)),
+            ]
+            for track in followup.tracks
+            for time, point in zip(followup.time_points, track.points, strict=True)
+        ),
+    )  # fmt: skip
 
 
 def radiomics_csv(findings: Findings) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
+from tumorspread.followup.record import FollowUp
 from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.metrics import FOUND_SHARE
 from tumorspread.measurement.parts import Lesion
@@ -22,6 +24,38 @@ LIMITS = (
     "Whether a tumour has grown into the chest wall, mediastinum, vessels or airways.",
     "Lymph nodes, and metastases outside the lungs. This is not a TNM stage and not a RECIST response.",
     "Whether something was missed. The mask holds what was found; small lesions are missed most often.",
+)
+
+STATES = {
+    "baseline": "there at baseline",
+    "stays": "stays",
+    "new": "new",
+    "gone": "gone",
+    "merged": "merged",
+    "split": "split",
+    "regrouped": "regrouped",
+    "not_covered": "not in the scan",
+    "absent": "not there",
+}
+
+# In this order the summary counts what became of the tracks in the last scan.
+COUNTED = ("stays", "new", "gone", "merged", "split", "regrouped", "not_covered")
+
+RESPONSES = {
+    "CR": "complete response (CR)",
+    "PR": "partial response (PR)",
+    "SD": "stable disease (SD)",
+    "PD": "progressive disease (PD)",
+    "NE": "not evaluable (NE)",
+    "non-CR/non-PD": "neither complete response nor progression",
+}
+
+COURSE_LIMITS = (
+    "Whether a change is growth, inflammation, bleeding or another depth of breath.",
+    "Whether lesions other than the targets have progressed without doubt: that is a reader's call, and is not made here.",
+    "Lymph nodes, and disease outside the lungs. A full RECIST response needs them, and confirmation where required.",
+    "What the masks have missed: a lesion counts as new or gone by the masks that were given.",
+    "Changes smaller than two readers would differ by; the bars show only what the voxels leave open.",
 )
 
 # What the report says of each lesion under its picture: field of `Lesion`, words, unit.
@@ -104,6 +138,22 @@ def summary(findings: Findings) -> str:
     share = burden.lung_fraction_percent
     text += f", {quantity(share, '%')} of the lung volume. " if share is not None else ". "
     return text + _where(findings) + _largest(findings.lesions[0]) + _distance(findings)
+
+
+def course_summary(followup: FollowUp) -> str:
+    """How the tumours changed from the first to the last scan, in two to four sentences."""
+    first, last = followup.time_points[0], followup.time_points[-1]
+    when = "in the last scan" if last.day is None else f"{last.day:g} days later"
+    text = f"{pieces(first.count)} with {quantity(first.volume_ml, 'mL')} at baseline, "
+    text += f"{pieces(last.count)} with {quantity(last.volume_ml, 'mL')} {when}"
+    if first.volume_ml:
+        text += f" ({100 * (last.volume_ml / first.volume_ml - 1):+.0f}\u00a0%)".replace("-", "−")
+    counts = Counter(track.points[-1].state for track in followup.tracks)
+    told = [f"{counts[state]} {STATES[state]}" for state in COUNTED if counts[state]]
+    text += f". Of {len(followup.tracks)} tracks {', '.join(told)}." if told else "."
+    if last.overall_response:
+        text += f" By the arithmetic of RECIST 1.1: {RESPONSES[last.overall_response]}."
+    return text
 
 
 def pieces(count: int) -> str:
