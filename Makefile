@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: help setup demo test test-slow check format msd-patches bench-measure readers clean
+.PHONY: help setup demo test test-slow check format msd-patches bench-measure bench-registration readers clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report"
@@ -15,6 +15,7 @@ help:
 	@echo "make check        ruff, mypy --strict, import rules"
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
+	@echo "make bench-registration  overlap and inverse consistency of a real pair of scans before and after registration"
 	@echo "make readers      one nodule by four readers: volumes and axes, and how far they differ"
 
 setup: $(VENV)/.done
@@ -48,6 +49,9 @@ msd-patches: setup
 
 bench-measure: setup
 	$(BIN)/python -W ignore bench/measure.py
+
+bench-registration: setup
+	$(BIN)/python bench/registration.py --picture docs/registration.png
 
 readers: setup
 	$(BIN)/python bench/readers.py

@@ -153,16 +153,17 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert (tmp_path / "a" / "p.png").read_bytes() == b"png"
 
 
-def test_an_analysis_becomes_five_files_that_say_the_same(thorax, tmp_path):
+def test_an_analysis_becomes_six_files_that_say_the_same(thorax, tmp_path):
     analysis = Analysis(thorax.scan, thorax.lesions, thorax.lungs, thorax.findings)
     write_analysis(analysis, tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {
-        "mask.nii.gz", "lesions.nii.gz", "findings.json", "lesions.csv", "report.html",
+        "mask.nii.gz", "lesions.nii.gz", "lungs.nii.gz", "findings.json", "lesions.csv", "report.html",
     }  # fmt: skip
     assert Findings.from_json((tmp_path / "findings.json").read_text()) == thorax.findings
     lesions, mask = read_nifti(tmp_path / "lesions.nii.gz"), read_nifti(tmp_path / "mask.nii.gz")
     assert np.array_equal(lesions.voxels, thorax.lesions.voxels)
     assert np.array_equal(mask.voxels, thorax.lesions.voxels > 0)
+    assert np.array_equal(read_nifti(tmp_path / "lungs.nii.gz").voxels, thorax.lungs.voxels)
     assert lesions.same_grid(thorax.scan)
     assert len((tmp_path / "lesions.csv").read_text().splitlines()) == 1 + len(thorax.findings.lesions)
     assert "Research use only" in (tmp_path / "report.html").read_text()
@@ -173,6 +174,7 @@ def test_an_analysis_without_lungs_or_lesions_is_written_too(thorax, tmp_path):
     write_analysis(replace(analysis, lungs=None), tmp_path)
     assert not read_nifti(tmp_path / "mask.nii.gz").voxels.any()
     assert (tmp_path / "lesions.csv").read_text().count("\n") == 1
+    assert not (tmp_path / "lungs.nii.gz").exists()
 
 
 def test_the_worst_the_median_and_the_best_case_are_picked_by_dice():

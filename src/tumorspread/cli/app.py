@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tumorspread._version import __version__
-from tumorspread.cli import data, scans, training
+from tumorspread.cli import data, followup, scans, training
 from tumorspread.cli.terminal import say
 from tumorspread.errors import TumorspreadError
 
@@ -30,7 +30,10 @@ Each command explains itself: tumorspread analyse --help
 
 # Plain help: rich's markup costs more time than the whole answer.
 app = typer.Typer(help=HELP, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
-for verb in (scans.analyse, scans.measure, scans.predict, scans.convert, training.train, training.evaluate):
+VERBS = (
+    scans.analyse, scans.measure, followup.follow, scans.predict, scans.convert, training.train, training.evaluate,
+)  # fmt: skip
+for verb in VERBS:
     app.command()(verb)
 app.add_typer(data.app, name="data")
 

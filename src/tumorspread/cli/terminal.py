@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ def parse_triple(text: str | None, option: str) -> tuple[float, float, float] | 
     """
     if text is None:
         return None
-    a, b, c = _numbers(text, 3, option)
+    a, b, c = parse_numbers(text, option, 3)
     return a, b, c
 
 
@@ -47,17 +48,23 @@ def parse_pair(text: str | None, option: str) -> tuple[float, float] | None:
     """Two numbers, as `parse_triple`."""
     if text is None:
         return None
-    a, b = _numbers(text, 2, option)
+    a, b = parse_numbers(text, option, 2)
     return a, b
 
 
-def _numbers(text: str, count: int, option: str) -> list[float]:
+def parse_numbers(text: str, option: str, count: int | None = None) -> list[float]:
+    """Finite numbers from text such as `0,90`; `count` of them where it is given.
+
+    Raises:
+        TumorspreadError: another number of values, or something that is not a number.
+    """
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != count:
-        raise TumorspreadError(f"{option} {text}: expected {count} numbers with commas between them")
+    if not numbers or not all(map(math.isfinite, numbers)) or count not in (None, len(numbers)):
+        wanted = "numbers" if count is None else f"{count} numbers"
+        raise TumorspreadError(f"{option} {text}: expected {wanted} with commas between them")
     return numbers
 
 

@@ -13,6 +13,7 @@ from tumorspread._version import __version__
 from tumorspread.errors import MaskError, ReadError
 from tumorspread.followup.matching import Match, match_lesions
 from tumorspread.followup.record import FollowUp
+from tumorspread.followup.recurrence import find_returned
 from tumorspread.followup.registration import Registration, register
 from tumorspread.followup.time_points import build_time_points
 from tumorspread.followup.tracks import build_tracks, expect_places
@@ -122,7 +123,8 @@ def follow(
         if progress is not None:
             progress(number, len(visits) - 1)
     findings = [visit.findings for visit in visits]
-    tracks = expect_places(build_tracks(findings, matches, since), registrations)
+    returned = find_returned(findings, matches, registrations)
+    tracks = expect_places(build_tracks(findings, matches, since, returned), registrations)
     followup = FollowUp(
         software=f"tumorspread {__version__}",
         time_points=build_time_points(findings, tracks, matches, registrations, since),
@@ -145,6 +147,8 @@ def _register(before: Visit, after: Visit) -> Registration:
 
 
 def _match(before: Visit, after: Visit, registration: Registration) -> tuple[Match, ...]:
+    if not before.findings.lesions and not after.findings.lesions:
+        return ()
     ids = [lesion.id for lesion in before.findings.lesions]
     back = [registration.map_back(lesion.centroid_mm) for lesion in before.findings.lesions]
     there = [registration.map_points(lesion.centroid_mm) for lesion in after.findings.lesions]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FOLLOWUP_SCHEMA = 1
 
-State = Literal["baseline", "stays", "new", "gone", "merged", "split", "regrouped", "not_covered", "absent"]
+State = Literal["baseline", "stays", "new", "gone", "merged", "split", "regrouped", "returned", "not_covered", "absent"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class TrackPoint:
 
     Attributes:
         state: what became of it since the scan before: `stays`, `new`, `gone`, `merged`, `split`, `regrouped`,
-            `not_covered` (the scan does not show its place); `baseline` in the first scan, `absent` before it was
-            new and after it was gone. `regrouped`: several became several, or one of several is new.
+            `returned` (it had been gone), `not_covered` (the scan does not show its place); `baseline` in the first
+            scan, `absent` before it was new and after it was gone. `regrouped`: several became several, or one of
+            several is new.
         lesion_ids: its lesions in the findings of that scan.
         volume_ml: sum over them; 0 where it is gone, None where the scan does not show its place.
         volume_ml_error: error bar of that, from the voxels alone.
@@ -98,7 +99,7 @@ class TimePoint:
         sum_of_target_axes_mm: sum of the long axes of the targets that were chosen at baseline.
         target_response, other_response, overall_response: RECIST 1.1; None at baseline.
         volume_response: by the limits of RECIST turned into volumes of balls; None at baseline.
-        new_lesion_ids: lesions of this scan that the scan before did not have, though it shows their place.
+        new_lesion_ids: lesions of this scan that no scan before had, though the one before shows their place.
         lung_dice_before: overlap of the lungs with those of the scan before, as they lie.
         lung_dice_after: the same after registration.
     """

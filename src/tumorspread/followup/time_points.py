@@ -43,13 +43,15 @@ def build_time_points(
         days: of each scan since the first; None where unknown.
     """
     sums = [_target_sum(findings[0], tracks, scan) for scan in range(len(findings))]
-    points = []
+    points: list[TimePoint] = []
     has_new = False
     for scan, found in enumerate(findings):
         led = matches[scan - 1] if scan else ()
-        new = tuple(sorted(n for match in led if match.kind == "new" for n in match.after))
-        # Once there is a new lesion, the disease has progressed: later scans are no response.
-        has_new = has_new or bool(new)
+        back = {n for track in tracks if track.points[scan].state == "returned" for n in track.points[scan].lesion_ids}
+        new = tuple(sorted(n for match in led if match.kind == "new" for n in match.after if n not in back))
+        # Once there is a new lesion, or one that returns after a complete response, the disease has progressed: later
+        # scans are no response.
+        has_new = has_new or bool(new) or (bool(back) and points[-1].overall_response == "CR")
         has_targets = any(track.is_target for track in tracks)
         reasons: Reasons = {} if days else {"day": NO_DATES}
         answer: dict[str, Any] = dict.fromkeys((*RESPONSES, *OVERLAPS))

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from tumorspread.followup.matching import Kind, Match
 from tumorspread.followup.record import Change, State, Track, TrackPoint
+from tumorspread.followup.recurrence import Node
 from tumorspread.followup.registration import Registration
 from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.parts import Lesion, Reasons
 from tumorspread.scan.volume import Triple
 
 NO_DATES = "no dates were given"
-
-Node = tuple[int, int]  # scan, lesion
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,10 @@ class _Group:
 
 
 def build_tracks(
-    findings: Sequence[Findings], matches: Sequence[Sequence[Match]], days: Sequence[float] | None
+    findings: Sequence[Findings],
+    matches: Sequence[Sequence[Match]],
+    days: Sequence[float] | None,
+    returned: Mapping[Node, Node] = MappingProxyType({}),
 ) -> tuple[Track, ...]:
     """Join the matches between neighbouring scans to tracks.
 
@@ -38,11 +41,12 @@ def build_tracks(
         findings: of each scan, in the order of time.
         matches: of each scan with the next; one fewer.
         days: of each scan since the first; None where unknown.
+        returned: from `find_returned`.
 
     Returns:
         Every lesion of every scan in one track.
     """
-    groups = _groups(findings, matches)
+    groups = _groups(findings, matches, returned)
     targets = set(findings[0].burden.target_ids)
     tracks = []
     for number, group in enumerate(groups, 1):
@@ -52,7 +56,9 @@ def build_tracks(
     return tuple(tracks)
 
 
-def _groups(findings: Sequence[Findings], matches: Sequence[Sequence[Match]]) -> list[_Group]:
+def _groups(
+    findings: Sequence[Findings], matches: Sequence[Sequence[Match]], returned: Mapping[Node, Node]
+) -> list[_Group]:
     """Lesions that matches join, over all scans; those of the baseline first, the largest first."""
     parent: dict[Node, Node] = {(t, n.id): (t, n.id) for t, f in enumerate(findings) for n in f.lesions}
 
@@ -61,14 +67,19 @@ def _groups(findings: Sequence[Findings], matches: Sequence[Sequence[Match]]) ->
             node = parent[node]
         return node
 
+    def join(one: Node, other: Node) -> None:
+        first, last = sorted((root(one), root(other)))
+        parent[last] = first
+
     hidden: dict[Node, set[int]] = {}
     kinds: dict[Node, Kind] = {}
+    for node, earlier in returned.items():
+        join(node, earlier)
     for t, pairs in enumerate(matches):
         for match in pairs:
             nodes = [(t, n) for n in match.before] + [(t + 1, n) for n in match.after]
             for node in nodes[1:]:
-                first, other = sorted((root(nodes[0]), root(node)))
-                parent[other] = first
+                join(nodes[0], node)
             kinds |= {(t + 1, n): match.kind for n in match.after}
             if match.kind == "not_covered":
                 hidden.setdefault(nodes[0], set()).add(t + 1 if match.before else t)
@@ -116,7 +127,9 @@ def _state(group: _Group, scan: int) -> State:
     if scan == 0:
         return "baseline"
     if not before:
-        return "stays" if scan - 1 in group.hidden else "new"
+        if scan - 1 in group.hidden:
+            return "stays"
+        return "returned" if any(group.lesions[:scan]) else "new"
     kinds = group.kinds[scan]
     for kind in ("stays", "merged", "split"):
         if kinds == {kind}:

@@ -61,7 +61,8 @@ def _draw_volumes(axes: Axes, followup: FollowUp, times: Sequence[float]) -> Non
             [t for t, _ in shown],
             [p.volume_ml or 0.0 for _, p in shown],
             [p.volume_ml_error or 0.0 for _, p in shown],
-            color=colour, linestyle=style, marker="o", markersize=4, linewidth=1.6, capsize=3, label=f"track {track.id}",
+            color=colour, linestyle=style, marker="o", markersize=4, linewidth=1.6, capsize=3,
+            label=f"track {track.id}",
         )  # fmt: skip
     if followup.tracks:
         hidden = len(followup.tracks) - MOST_LINES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from tumorspread.followup.record import FollowUp
+from tumorspread.followup.record import FollowUp, State
 from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.metrics import FOUND_SHARE
 from tumorspread.measurement.parts import Lesion
@@ -26,7 +26,7 @@ LIMITS = (
     "Whether something was missed. The mask holds what was found; small lesions are missed most often.",
 )
 
-STATES = {
+STATES: dict[State, str] = {
     "baseline": "there at baseline",
     "stays": "stays",
     "new": "new",
@@ -34,12 +34,23 @@ STATES = {
     "merged": "merged",
     "split": "split",
     "regrouped": "regrouped",
+    "returned": "returned",
     "not_covered": "not in the scan",
     "absent": "not there",
 }
 
-# In this order the summary counts what became of the tracks in the last scan.
-COUNTED = ("stays", "new", "gone", "merged", "split", "regrouped", "not_covered")
+# What the summary says became of the tracks in the last scan, in this order.
+BECAME: dict[State, str] = {
+    "stays": "stay",
+    "new": "are new",
+    "gone": "are gone",
+    "absent": "were gone before",
+    "merged": "merged",
+    "split": "split",
+    "regrouped": "regrouped",
+    "returned": "returned",
+    "not_covered": "are not in the scan",
+}
 
 RESPONSES = {
     "CR": "complete response (CR)",
@@ -52,7 +63,7 @@ RESPONSES = {
 
 COURSE_LIMITS = (
     "Whether a change is growth, inflammation, bleeding or another depth of breath.",
-    "Whether lesions other than the targets have progressed without doubt: that is a reader's call, and is not made here.",
+    "Whether lesions other than the targets have progressed without doubt: a reader's call, and not made here.",
     "Lymph nodes, and disease outside the lungs. A full RECIST response needs them, and confirmation where required.",
     "What the masks have missed: a lesion counts as new or gone by the masks that were given.",
     "Changes smaller than two readers would differ by; the bars show only what the voxels leave open.",
@@ -149,8 +160,8 @@ def course_summary(followup: FollowUp) -> str:
     if first.volume_ml:
         text += f" ({100 * (last.volume_ml / first.volume_ml - 1):+.0f}\u00a0%)".replace("-", "−")
     counts = Counter(track.points[-1].state for track in followup.tracks)
-    told = [f"{counts[state]} {STATES[state]}" for state in COUNTED if counts[state]]
-    text += f". Of {len(followup.tracks)} tracks {', '.join(told)}." if told else "."
+    told = [f"{counts[state]} {words}" for state, words in BECAME.items() if counts[state]]
+    text += f". Of {len(followup.tracks)} lesions followed, {', '.join(told)}." if told else "."
     if last.overall_response:
         text += f" By the arithmetic of RECIST 1.1: {RESPONSES[last.overall_response]}."
     return text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import subprocess
 import sys
 
@@ -15,59 +14,16 @@ from pydicom.uid import generate_uid
 
 import tumorspread
 from tumorspread.cli import data as data_verbs
-from tumorspread.cli import main
 from tumorspread.cli.app import app
 from tumorspread.data.phantom import PhantomConfig, make_phantom
 from tumorspread.data.phantom_set import read_truth, write_phantoms
 from tumorspread.measurement.findings import Findings
 
-VERBS = ("analyse", "measure", "predict", "convert", "train", "evaluate")
+VERBS = ("analyse", "measure", "follow", "predict", "convert", "train", "evaluate")
 DATA_VERBS = ("fetch", "check", "split", "convert", "phantoms", "preview")
 COMMANDS = [(), ("data",), *((verb,) for verb in VERBS), *(("data", verb) for verb in DATA_VERBS)]
-RESULTS = {"mask.nii.gz", "lesions.nii.gz", "findings.json", "lesions.csv", "report.html"}
+RESULTS = {"mask.nii.gz", "lesions.nii.gz", "lungs.nii.gz", "findings.json", "lesions.csv", "report.html"}
 COARSE = PhantomConfig(spacing_mm=(8.0, 8.0, 8.0), vessels=2, tumours=(2, 2), diameter_mm=(34.0, 46.0))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Four small phantoms with a split."""
-    folder = write_phantoms(tmp_path_factory.mktemp("cli") / "data", 4, config=COARSE)
-    names = [f"phantom_{i:03}" for i in range(4)]
-    split = {"train": names[:2], "val": names[2:3], "test": names[3:]}
-    (folder / "splits.json").write_text(json.dumps({"kind": "holdout", "seed": 0, "splits": [split]}))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def weights(data):
-    import torch
-
-    from tumorspread.model.preprocess import PreprocessConfig
-    from tumorspread.model.unet import UNet, UNetConfig
-    from tumorspread.model.weights import Provenance, WeightsInfo, save_weights
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    config = UNetConfig(dims=3, widths=(4, 8), convolutions=1)
-    info = WeightsInfo(config, PreprocessConfig(spacing_mm=(8.0, 8.0, 8.0)), (16, 16, 16), 0.5, Provenance("x"))
-    save_weights(UNet(config), info, data.parent / "weights.safetensors")
-    return data.parent / "weights.safetensors"
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command in this process: exit code, stdout, stderr."""
-
-    def call(*argv):
-        monkeypatch.setattr(sys, "argv", ["tumorspread", *map(str, argv)])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def ct(data, number=0):
