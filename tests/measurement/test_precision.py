@@ -117,8 +117,8 @@ def measured(name, voxels_across):
 
 
 @pytest.mark.parametrize("name", SOLIDS)
-def test_what_is_9_voxels_thick_is_measured_within_a_pixel_and_2_percent_but_for_few(name):
-    found = measured(name, 9.0)
+def test_what_is_8_voxels_thick_is_measured_within_a_pixel_and_2_percent_but_for_few(name):
+    found = measured(name, 8.0)
     assert len(found) >= 96
     errors = []
     for lesions, (volume_ml, long_mm, short_mm), pixel_mm in found:
@@ -127,10 +127,19 @@ def test_what_is_9_voxels_thick_is_measured_within_a_pixel_and_2_percent_but_for
         assert lesion.long_axis_mm == pytest.approx(long_mm, abs=pixel_mm)
         assert lesion.short_axis_mm == pytest.approx(short_mm, abs=pixel_mm)
         errors.append(abs(lesion.volume_ml / volume_ml - 1))
-    # What the grid makes of so small a solid, by the place of its centre between the voxels: a ball of 382 voxels
-    # has 366 to 398. No count of voxels can undo it; the error bar says so.
-    assert np.mean(np.array(errors) <= 0.02) >= 0.94
-    assert max(errors) <= 0.045
+    # What the grid makes of so small a solid, by the place of its centre between the voxels: a ball of 268 voxels has
+    # 251 to 285. Nothing made of the mask undoes it (its mesh is within 2 % in 56 % of the balls, the count in 93 %);
+    # the error bar says so.
+    assert np.mean(np.array(errors) <= 0.02) >= 0.91
+    assert max(errors) <= 0.065
+
+
+def test_what_is_8_voxels_thick_has_its_volume_within_2_percent_in_95_percent_and_no_bias():
+    cases = [case for name in SOLIDS for case in measured(name, 8.0)]
+    ratios = np.array([lesions[0].volume_ml / truth[0] - 1 for lesions, truth, _ in cases])
+    assert len(ratios) > 1000
+    assert np.mean(np.abs(ratios) <= 0.02) >= 0.95
+    assert abs(ratios.mean()) <= 0.001
 
 
 @pytest.mark.parametrize("name", ["ball", "ellipsoid", "dumb-bell across"])
@@ -153,7 +162,7 @@ def covered(lesion, truth):
 @pytest.mark.parametrize("measure", [0, 1, 2], ids=["volume", "long axis", "short axis"])
 def test_the_error_bars_hold_the_truth_in_95_percent_of_all_cases_and_of_the_coarse_ones(measure):
     shares = {}
-    for across in (1.3, 1.8, 2.5, 4.0, 9.0):
+    for across in (1.3, 1.8, 2.5, 4.0, 8.0):
         # Of what fell into pieces on a coarse grid, each piece is a lesion, and there is no truth for it.
         whole = [(case[0][0], case[1]) for name in SOLIDS for case in measured(name, across) if len(case[0]) == 1]
         shares[across] = np.mean([covered(lesion, truth)[measure] for lesion, truth in whole])

@@ -1,6 +1,6 @@
 """IBSI features of one lesion by name: first order and shape (Zwanenburg et al. 2020, doi:10.1148/radiol.2020191145).
 
-No texture: it hangs on a choice of grey levels that only a study can make; pyradiomics and MIRP do it well.
+Texture comes from pyradiomics, where it is installed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tumorspread.measurement.density import PADDING_HU
 from tumorspread.measurement.parts import Lesion
 from tumorspread.measurement.pieces import lesion_boxes
 from tumorspread.measurement.shape import LesionShape, measure_shape
+from tumorspread.measurement.texture import texture_features
 from tumorspread.scan.volume import Volume
 
 Values = NDArray[np.float64]
@@ -29,7 +30,7 @@ def add_features(lesions: Sequence[Lesion], scan: Volume, labels: Volume) -> tup
         labels: label map on the scan's grid, ids as in `lesions`.
 
     Returns:
-        The same lesions with `radiomics` filled; without first-order features where a value is not a number.
+        The same lesions with `radiomics` filled; shape alone where a value is not a number.
     """
     boxes = lesion_boxes(labels.voxels)
     return tuple(replace(lesion, radiomics=_features(lesion, boxes[lesion.id - 1], scan, labels)) for lesion in lesions)
@@ -38,8 +39,10 @@ def add_features(lesions: Sequence[Lesion], scan: Volume, labels: Volume) -> tup
 def _features(lesion: Lesion, box: tuple[slice, ...], scan: Volume, labels: Volume) -> dict[str, float]:
     inside = labels.voxels[box] == lesion.id
     features = shape_features(measure_shape(inside, labels.spacing_mm), 1000 * lesion.volume_ml)
-    values = np.maximum(scan.voxels[box][inside].astype(np.float64), PADDING_HU)
-    return features | (first_order_features(values) if np.isfinite(values).all() else {})
+    hu = np.maximum(scan.voxels[box].astype(np.float64), PADDING_HU)
+    if not np.isfinite(hu[inside]).all():
+        return features
+    return features | first_order_features(hu[inside]) | texture_features(hu, inside, scan.spacing_mm)
 
 
 def shape_features(shape: LesionShape, voxel_volume_mm3: float) -> dict[str, float]:
