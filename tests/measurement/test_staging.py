@@ -116,6 +116,18 @@ def test_a_primary_that_the_scan_cuts_has_no_t():
     assert "cuts" in stage.reasons["t"]
 
 
+@pytest.mark.parametrize(("volume_ml", "t"), [(0.0141, "T3"), (0.0140, "T1b")])
+def test_what_is_smaller_than_a_ball_of_3_mm_is_no_nodule(volume_ml, t):
+    # pi / 6 * 27 mm3 = 14.137; the dust rule says 14.1.
+    stage = propose_stage([lesion(1, 15), replace(SAME_LOBE, volume_ml=volume_ml)])
+    assert stage.t == t
+    assert ("lesion 2 below a ball of 3 mm: not counted" in stage.t_rule) == (t == "T1b")
+
+
+def test_a_speck_in_the_other_lung_is_no_m1a():
+    assert propose_stage([lesion(1, 15), replace(OTHER_LUNG, volume_ml=0.001)]).m is None
+
+
 def test_no_lesion_has_no_stage_and_says_why():
     stage = propose_stage([])
     assert (stage.t, stage.m, stage.size_mm, stage.t_possible) == (None, None, None, ())

@@ -12,7 +12,7 @@ from tumorspread.measurement.lesions import measure_lesions
 from tumorspread.measurement.lobes import read_lobe_map
 from tumorspread.measurement.lungs import LungMask, segment_lungs
 from tumorspread.measurement.parts import Burden, Lesion, LungPart, Lungs, Spread, Stage
-from tumorspread.measurement.pieces import dust_remark, label_lesions
+from tumorspread.measurement.pieces import dust_remark, label_lesions, speck_remark
 from tumorspread.measurement.place import locate_lesions
 from tumorspread.measurement.radiomics import add_features
 from tumorspread.measurement.spread import measure_spread, sum_burden
@@ -93,7 +93,7 @@ def measure_mask(scan: Volume, mask: Volume, options: MeasureOptions = MeasureOp
         burden=sum_burden(lesions, lungs),
         spread=measure_spread(lesions, lungs),
         stage=propose_stage(lesions),
-        remarks=(*dust, *_cut(lesions), *lung_mask.remarks),
+        remarks=(*dust, *speck_remark([n.volume_ml for n in lesions]), *_cut(lesions), *lung_mask.remarks),
     )
 
 

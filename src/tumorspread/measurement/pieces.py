@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cc3d
 import edt
 import numpy as np
@@ -71,6 +73,21 @@ def lesion_boxes(labels: NDArray[np.generic]) -> list[Box]:
 def _shifted(box: Box, outer: Box) -> Box:
     z, y, x = (slice(b.start + o.start, b.stop + o.start) for b, o in zip(box, outer, strict=True))
     return z, y, x
+
+
+def is_speck(volume_ml: float) -> bool:
+    """Whether a lesion is smaller than a ball of 3 mm, below which the Fleischner Society measures nothing."""
+    return 1000 * volume_ml < DUST_MM3
+
+
+def speck_remark(volumes_ml: Sequence[float]) -> tuple[Remark, ...]:
+    """How many of the lesions are specks, in words; nothing where none is."""
+    specks = sum(map(is_speck, volumes_ml))
+    if not specks:
+        return ()
+    counted = f"{specks} of {len(volumes_ml)} lesions {'is' if specks == 1 else 'are'} smaller than a ball of 3 mm"
+    text = f"{counted}, perhaps stray voxels of the mask; leave such out with --dust {DUST_MM3:g}"
+    return (Remark("specks", text),)
 
 
 def dust_remark(mask: Volume, lesions: Volume, dust_mm3: float) -> tuple[Remark, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tumorspread.measurement.parts import Lesion, Reasons, Stage
+from tumorspread.measurement.pieces import is_speck
 
 EDITION = "TNM 9th edition, lung"
 # Upper borders, each belonging to its category.
@@ -28,7 +29,8 @@ def propose_stage(lesions: Sequence[Lesion]) -> Stage:
     """Propose T and M1a.
 
     The dominant lesion is taken for the primary, its axial long axis for its size. A border belongs to the lower
-    category (exactly 30 mm is T1c).
+    category (exactly 30 mm is T1c). What is smaller than a ball of 3 mm is no nodule: two stray voxels of a mask must
+    not make a T4.
 
     Args:
         lesions: largest first, as `measure_lesions` gives them, with side and, where known, lobe.
@@ -41,10 +43,12 @@ def propose_stage(lesions: Sequence[Lesion]) -> Stage:
         why = "no lesion was found"
         reasons = dict.fromkeys(("t", "size_mm", "size_mm_error"), why)
         return Stage(EDITION, None, why, (), None, why, None, None, CAVEAT, reasons)
-    primary, others = lesions[0], lesions[1:]
+    primary, others = lesions[0], [n for n in lesions[1:] if not is_speck(n.volume_ml)]
     size, error = primary.long_axis_mm, primary.long_axis_mm_error
     reasons = {} if error is not None else {"size_mm_error": "the primary has no error bar"}
     t, possible, rule = _t(primary, others, reasons)
+    if specks := [n for n in lesions[1:] if is_speck(n.volume_ml)]:
+        rule += f"; {_ids(specks)} below a ball of 3 mm: not counted"
     m, m_rule = _m(primary, others, reasons)
     return Stage(EDITION, t, rule, possible, m, m_rule, size, error, CAVEAT, reasons)
 
