@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tumorspread.measurement.closing import close_lung
 from tumorspread.measurement.parts import Lungs
 from tumorspread.scan.volume import Remark, Reorientation, Triple, Volume
 
@@ -42,7 +43,6 @@ AIRWAYS_ML, AIRWAYS_HEIGHT_MM, AIRWAYS_ASIDE_MM = (2.0, 80.0), 20.0, 35.0
 AIRWAYS_LUNG_SHARE = 0.31
 SPINE_MM = 40.0
 ONE_SIDED_SHARE, DEEPEST_EROSION_MM = 0.8, 15.0
-CLOSING_RADIUS_MM = 10.0
 PLAUSIBLE_ML, LARGEST_TOTAL_ML = (300.0, 5000.0), 12000.0
 LEAST_SHARE = 0.005
 # The four neighbours in a slice: slices may be a centimetre apart, or there may be one only.
@@ -100,7 +100,7 @@ def segment_lungs(scan: Volume) -> LungMask:
     if not 0 < total_ml <= LARGEST_TOTAL_ML:
         return _no_lungs(scan, f"{total_ml:.0f} mL of lung-like air inside the body; is this a CT of the chest?")
     sides, separated = _tell_sides(lungs, coarse)
-    sides = _close(sides, coarse.spacing_mm)
+    sides = _close(sides, coarse)
     labels = _refine(turn.invert_array(sides), scan)
     volumes = _volumes(labels, scan.voxel_ml, separated)
     return LungMask(labels, volumes, tuple(_remarks(volumes, sides, separated)))
@@ -133,7 +133,8 @@ def _group_starts(scan: Volume) -> range:
 
 def _body(hu: Image) -> Mask:
     """The largest piece of tissue, after an opening that takes clothes and most of the couch away."""
-    opened = ndimage.binary_opening(hu > AIR_HU, IN_SLICE)
+    tissue, cross = (hu > AIR_HU).view(np.uint8), IN_SLICE[0].astype(np.uint8)
+    opened = np.stack([cv2.morphologyEx(plane, cv2.MORPH_OPEN, cross) for plane in tissue])
     return np.asarray(cc3d.largest_k(opened, k=1, connectivity=6) > 0)
 
 
@@ -192,8 +193,8 @@ def _airways(coarse: _CoarseScan, air: Mask) -> Mask:
             tube = pieces[box] == piece
             shell = ndimage.binary_dilation(tube, iterations=2) & ~ndimage.binary_dilation(tube)
             if (coarse.hu[box][shell] < LUNG_HU).mean() <= AIRWAYS_LUNG_SHARE:
-                airways[box] |= tube
-    return np.asarray(ndimage.binary_dilation(airways, np.ones((3, 3, 3), bool)))
+                airways[box] |= ndimage.binary_dilation(tube, np.ones((3, 3, 3), bool))
+    return airways
 
 
 def _midline(coarse: _CoarseScan) -> float:
@@ -237,18 +238,15 @@ def _tell_sides(lungs: Mask, coarse: _CoarseScan) -> tuple[Labels, bool]:
     return np.asarray(lungs * np.where(left_of_spine, LEFT, RIGHT), np.uint8), False
 
 
-def _close(sides: Labels, spacing_mm: Triple) -> Labels:
-    """Each lung with its notches closed slice by slice and its holes filled; no lung grows into the other."""
-    y, x = (max(1, round(CLOSING_RADIUS_MM / mm)) for mm in spacing_mm[1:])
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * x + 1, 2 * y + 1))
+def _close(sides: Labels, coarse: _CoarseScan) -> Labels:
+    """Each lung with what belongs to it beside its air; no lung grows into the other."""
     out = sides.copy()
-    for side in (LEFT, RIGHT):
-        # The margin keeps the closing from reaching for the edge of the image, and joins the outside to one.
-        lung = np.pad((sides == side).astype(np.uint8), ((1, 1), (y, y), (x, x)))
-        closed = np.stack([cv2.morphologyEx(plane, cv2.MORPH_CLOSE, disc) for plane in lung])
-        outside = cc3d.connected_components(closed == 0, connectivity=6)
-        filled = (outside != outside[0, 0, 0])[1:-1, y:-y, x:-x]
-        out[filled & (out == 0)] = side
+    for side, box in enumerate(ndimage.find_objects(sides, RIGHT), LEFT):
+        if box is not None:
+            free = out[box] == 0
+            tissue = free & (coarse.hu[box] > AIR_HU)
+            closed = close_lung(sides[box] == side, tissue, coarse.spacing_mm, left=side == LEFT)
+            out[box][closed & free] = side
     return out
 
 
