@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: help setup demo test test-slow check format msd-patches bench-measure readers clean
+.PHONY: help setup demo test test-slow check format msd-patches bench-measure readers lungs-sheet clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report"
@@ -16,6 +16,7 @@ help:
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
 	@echo "make readers      one nodule by four readers: volumes and axes, and how far they differ"
+	@echo "make lungs-sheet  outlines of the lungs of every real scan at hand, as docs/lungs.png, and a table"
 
 setup: $(VENV)/.done
 
@@ -51,6 +52,9 @@ bench-measure: setup
 
 readers: setup
 	$(BIN)/python bench/readers.py
+
+lungs-sheet: setup
+	$(BIN)/python -W ignore bench/lungs_sheet.py
 
 clean:
 	rm -rf $(VENV) demo work .pytest_cache .mypy_cache .ruff_cache

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tumorspread import read
 from tumorspread.errors import TumorspreadError
 from tumorspread.measurement.lungs import LEFT, RIGHT, LungMask, segment_lungs
-from tumorspread.report.panel import INK, ORANGE, SKY, TITLE, Panel, to_png
+from tumorspread.report.panel import INK, ORANGE, SKY, Panel, to_png
 from tumorspread.report.views import AXIAL, CORONAL, LUNG, Frame, View, canonical, fullest_planes
 from tumorspread.scan.volume import Volume
 
@@ -30,7 +30,7 @@ BESIDE = ROOT.parent / "shared" / "data"
 MASK_ENDINGS = ("_gtv", "_mask", "_nodule", "_reader1", "_reader2", "_reader3", "_reader4")
 # The same crops are among the NIfTI files.
 TWICE = ("RadPhantom-pat2", "RadPhantom-pat4")
-ACROSS, WIDTH_INCHES, ROW_INCHES, DPI = 3, 17.0, 2.75, 80
+ACROSS, WIDTH_INCHES, ROW_INCHES, DPI = 3, 17.0, 2.75, 110
 COLOURS = {LEFT: ORANGE, RIGHT: SKY}
 
 
@@ -59,7 +59,7 @@ def main(data: Path, picture: Path) -> None:
         start = time.perf_counter()
         lungs = segment_lungs(scan)
         seconds = time.perf_counter() - start
-        codes = ", ".join(remark.code for remark in lungs.remarks) or "none"
+        codes = ", ".join(dict.fromkeys(remark.code for remark in lungs.remarks)) or "none"
         print(f"{name:<30}{shown_ml(lungs, LEFT):>9}{shown_ml(lungs, RIGHT):>9}{seconds:>9.2f}  {codes}")
         tiles.append(make_tile(name, scan, lungs))
     picture.write_bytes(draw(tiles))
@@ -88,10 +88,15 @@ def make_tile(name: str, scan: Volume, lungs: LungMask) -> Tile:
     index = fullest_planes(labels > 0)
     frame = Frame.whole(turned.shape, turned.spacing_mm)
     planes = tuple(
-        (view, frame, view.plane(turned.voxels, index[view.axis]).astype(np.float32), view.plane(labels, index[view.axis]))
+        (
+            view,
+            frame,
+            view.plane(turned.voxels, index[view.axis]).astype(np.float32),
+            view.plane(labels, index[view.axis]),
+        )
         for view in (CORONAL, AXIAL)
     )
-    codes = ", ".join(remark.code for remark in lungs.remarks) or "no warnings"
+    codes = ", ".join(dict.fromkeys(remark.code for remark in lungs.remarks)) or "no warnings"
     title = f"{name}   left {shown_ml(lungs, LEFT)}, right {shown_ml(lungs, RIGHT)} mL\n{codes}"
     return Tile(title, planes, turned.spacing_mm)
 
@@ -100,7 +105,9 @@ def draw(tiles: list[Tile]) -> bytes:
     """The sheet as PNG."""
     rows = -(-len(tiles) // ACROSS)
     figure = Figure(figsize=(WIDTH_INCHES, ROW_INCHES * rows + 0.4), dpi=DPI, layout="constrained")
-    figure.suptitle("Lungs: the patient's left in orange, right in blue; seen from the front and from the feet", color=INK)
+    figure.suptitle(
+        "Lungs: the patient's left in orange, right in blue; seen from the front and from the feet", color=INK
+    )
     grid = figure.subfigures(rows, ACROSS, squeeze=False).ravel()
     for place, tile in zip(grid, tiles, strict=False):
         place.suptitle(tile.title, fontsize=8.5, color=INK)

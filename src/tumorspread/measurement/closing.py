@@ -49,12 +49,12 @@ def find_masses(lung: Mask, tissue: Mask, spacing_mm: Triple, *, left: bool) -> 
 
     Lung must lie above and below it, no more than 10 cm apart, and
     - towards the midline and in front or behind, or
-    - in front and at the side, with the chest wall behind.
+    - at the side, with the chest wall behind.
     The heart, the great vessels and the hilum see lung behind and at the side; the dome of the diaphragm and an
-    effusion see none below. So a mass at the very apex, on the diaphragm or beside the aorta is not found.
+    effusion see none below. So a mass at the very apex, on the diaphragm or at the front of the hilum is not found.
     """
     front, back, medial, lateral = _seen_in_slice(lung, left=left)
-    around = (medial & (front | back)) | (front & lateral & ~back)
+    around = (medial & (front | back)) | (lateral & ~back)
     mass = tissue & around & (_heights(lung) * np.float32(spacing_mm[0]) <= MASS_HEIGHT_MM)
     disc = _disc(MASS_RADIUS_MM, spacing_mm)
     mass = np.stack([cv2.morphologyEx(plane.view(np.uint8), cv2.MORPH_OPEN, disc) for plane in mass])

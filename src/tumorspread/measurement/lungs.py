@@ -26,8 +26,7 @@ Image = NDArray[np.float32]
 Labels = NDArray[np.uint8]
 
 LEFT, RIGHT = 1, 2
-COARSE_MM = 2.5
-PADDING_HU = -1024.0
+COARSE_MM, PADDING_HU = 2.5, -1024.0
 # Lung lies below, tissue above; the optimum is near halfway (Hu et al. 2001, doi:10.1109/42.929615).
 AIR_HU = -320.0
 LUNG_HU, BONE_HU = -700.0, 200.0
@@ -41,8 +40,7 @@ AIRWAY_LEVELS_HU = (-970.0, -940.0, -910.0, -880.0, -850.0, -820.0)
 AIRWAYS_ML, AIRWAYS_HEIGHT_MM, AIRWAYS_ASIDE_MM = (2.0, 80.0), 20.0, 35.0
 # Lung's share of the shell around airways was at most 0.30 on real scans, around emphysema 0.33 and more.
 AIRWAYS_LUNG_SHARE = 0.31
-SPINE_MM = 40.0
-ONE_SIDED_SHARE, DEEPEST_EROSION_MM = 0.8, 15.0
+SPINE_MM, ONE_SIDED_SHARE, DEEPEST_EROSION_MM = 40.0, 0.8, 15.0
 PLAUSIBLE_ML, LARGEST_TOTAL_ML = (300.0, 5000.0), 12000.0
 LEAST_SHARE = 0.005
 # The four neighbours in a slice: slices may be a centimetre apart, or there may be one only.
@@ -57,8 +55,8 @@ class LungMask:
         labels: uint8 on the scan's grid, in the scan's own axes: 0 outside, 1 the patient's left lung, 2 the
             right one. All 0 where no lungs were found; by side of the spine where they were not separated.
         volumes: mL of each lung and of all that was found; None with the reason where one is not known.
-        remarks: codes `lungs_not_found`, `one_lung_found`, `lungs_not_separated`, `lungs_cut_by_scan`,
-            `lung_volume_implausible`.
+        remarks: codes `lungs_not_found`, `one_lung_found`, `lungs_not_separated`, `lungs_touch`,
+            `lungs_cut_by_scan`, `lung_volume_implausible`.
     """
 
     labels: Labels
@@ -83,9 +81,9 @@ def segment_lungs(scan: Volume) -> LungMask:
         scan: CT in HU, any axis order. Padding below -1024 HU and NaN count as air outside.
 
     Returns:
-        Both lungs with the vessels and tumours that lung surrounds or nearly surrounds (gaps up to 20 mm wide
-        in an axial slice are closed), without trachea and main bronchi. Or no lungs, with the reason: values
-        that are not HU, no chest, a result that no chest could have.
+        Both lungs with the vessels and tumours that lung surrounds or nearly surrounds (see `close_lung`), without
+        trachea and main bronchi. Or no lungs, with the reason: values that are not HU, no chest, a result that
+        no chest could have.
     """
     turn = Reorientation.to_canonical(scan)
     hu = np.ascontiguousarray(turn.apply_array(_coarsen(scan)))
@@ -283,6 +281,8 @@ def _remarks(volumes: Lungs, sides: Labels, separated: bool) -> Iterator[Remark]
         yield Remark("lungs_not_separated", "the lungs could not be told apart; the spine divides the mask")
     elif volumes.left_ml is None or volumes.right_ml is None:
         yield Remark("one_lung_found", "; ".join(volumes.reasons.values()))
+    elif _touch(sides):
+        yield Remark("lungs_touch", "the lungs touch; where one ends and the other begins is an estimate")
     faces = {"feet": sides[0], "head": sides[-1], "front": sides[:, 0], "back": sides[:, -1]}
     faces |= {"right": sides[:, :, 0], "left": sides[:, :, -1]}
     cut = ", ".join(name for name, face in faces.items() if face.any())
@@ -293,3 +293,8 @@ def _remarks(volumes: Lungs, sides: Labels, separated: bool) -> Iterator[Remark]
         if ml is not None and not PLAUSIBLE_ML[0] <= ml <= PLAUSIBLE_ML[1]:
             text = f"the {name} lung measures {ml:.0f} mL; expected 300 to 5000 mL"
             yield Remark("lung_volume_implausible", text)
+
+
+def _touch(sides: Labels) -> bool:
+    """Whether a voxel of one lung lies beside one of the other."""
+    return any(bool((t[1:] * t[:-1] == LEFT * RIGHT).any()) for t in (np.moveaxis(sides, a, 0) for a in range(3)))
