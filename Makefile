@@ -6,7 +6,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: help setup demo test test-slow check format msd-patches bench-measure bench-registration readers clean
+.PHONY: help setup demo test test-slow check format msd-patches bench-measure bench-registration readers lungs-sheet
+.PHONY: clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report"
@@ -17,6 +18,7 @@ help:
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
 	@echo "make bench-registration  overlap and inverse consistency of a real pair of scans before and after registration"
 	@echo "make readers      one nodule by four readers: volumes and axes, and how far they differ"
+	@echo "make lungs-sheet  outlines of the lungs of every real scan at hand, as docs/lungs.png, and a table"
 
 setup: $(VENV)/.done
 
@@ -55,6 +57,9 @@ bench-registration: setup
 
 readers: setup
 	$(BIN)/python bench/readers.py
+
+lungs-sheet: setup
+	$(BIN)/python -W ignore bench/lungs_sheet.py
 
 clean:
 	rm -rf $(VENV) demo work .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Lungs of a drawn thorax of known volume in every orientation and many a mishap, and of real scans."""
+"""Lungs of a drawn thorax of known volume in every orientation and many a mishap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from tumorspread.measurement.lungs import LEFT, RIGHT, segment_lungs
-from tumorspread.scan.nifti import read_nifti
 from tumorspread.scan.volume import Reorientation, Volume
 
 SPACING = (4.0, 2.0, 2.0)
@@ -151,11 +150,56 @@ def test_padding_below_air_and_nan_count_as_outside(scan):
     assert_both_lungs(segment_lungs(scan.with_voxels(padded)), truth())
 
 
+def test_a_prone_patient_has_the_same_lungs():
+    no_couch = (lambda p: (p[1] > 100) & (abs(p[2]) < 500) & (abs(p[0]) < 500), -1000)
+    shell = (lambda p: (p[1] < -102) & (p[1] > -126) & (abs(p[2]) < 160) & (abs(p[0]) < 500), -150)
+    foam = (lambda p: (p[1] < -106) & (p[1] > -122) & (abs(p[2]) < 156) & (abs(p[0]) < 500), -985)
+    mask = segment_lungs(thorax(extra=[no_couch, shell, foam]))
+    assert_both_lungs(mask, truth())
+    assert mask.remarks == ()
+
+
+@pytest.mark.parametrize("noise", [80.0, 200.0])
+def test_the_noise_of_a_sharp_kernel_moves_no_lung(noise):
+    mask = segment_lungs(thorax(noise=noise))
+    assert_both_lungs(mask, truth(), least=0.95)
+    assert mask.remarks == ()
+
+
+def test_a_sheet_over_the_chest_belongs_to_no_lung():
+    sheet = (lambda p: (abs((p[2] / 150) ** 2 + (p[1] / 125) ** 2 - 1) < 0.03) & (p[1] < 0) & (abs(p[0]) < 500), -200)
+    mask = segment_lungs(thorax(extra=[sheet]))
+    assert_both_lungs(mask, truth())
+    assert mask.remarks == ()
+
+
+@pytest.mark.parametrize(("first", "last", "where"), [(0, 40, "(head)"), (20, 60, "(feet)")])
+def test_lungs_cut_at_one_end_say_at_which(scan, first, last, where):
+    mask = segment_lungs(scan.crop((first, 0, 0), (last, *scan.shape[1:])))
+    assert codes(mask) == {"lungs_cut_by_scan"}
+    assert where in mask.remarks[0].text
+    assert_both_lungs(mask, truth()[first:last])
+
+
+def test_a_mass_of_6_cm_at_the_chest_wall_behind_belongs_to_its_lung():
+    mass = ((-15.0, 45.0, 72.0), (32.0, 32.0, 32.0))
+    labels = segment_lungs(thorax(extra=[(lambda p: ball(p, *mass), 40)])).labels
+    inside = ball(grid()[0], *mass) & (truth() == LEFT)
+    assert (labels[inside] == LEFT).mean() > 0.88
+    assert dice(labels == LEFT, truth() == LEFT) > 0.97
+
+
+def test_the_heart_and_the_dome_of_the_diaphragm_belong_to_no_lung():
+    parts = [((-20.0, -35.0, 38.0), (35.0, 40.0, 42.0)), ((-110.0, 0.0, -70.0), (70.0, 50.0, 40.0))]
+    labels = segment_lungs(thorax(extra=[(lambda p, b=b: ball(p, *b), 40) for b in parts])).labels
+    assert all((labels[ball(grid()[0], *part)] > 0).mean() < 0.08 for part in parts)
+
+
 def test_lungs_that_touch_in_front_are_told_apart():
     bridge = (lambda p: (abs(p[0]) < 60) & (abs(p[1] + 25) < 5) & (abs(p[2]) < 40), -850)
     mask = segment_lungs(thorax(extra=[bridge]))
     assert_both_lungs(mask, truth(), least=0.94)
-    assert mask.remarks == ()
+    assert codes(mask) == {"lungs_touch"}
 
 
 def test_air_on_both_sides_of_the_spine_that_no_erosion_parts_has_a_total_only():
@@ -185,11 +229,11 @@ def test_a_collapsed_lung_is_missing_with_its_reason():
 
 
 def test_lungs_cut_above_and_below_carry_the_remark(scan):
-    slab = scan.crop((15, 0, 0), (35, *scan.shape[1:]))
+    slab = scan.crop((10, 0, 0), (26, *scan.shape[1:]))
     mask = segment_lungs(slab)
     assert codes(mask) == {"lungs_cut_by_scan"}
     assert "(feet, head)" in mask.remarks[0].text
-    assert_both_lungs(mask, truth()[15:35])
+    assert_both_lungs(mask, truth()[10:26])
 
 
 def test_a_crop_through_a_lung_keeps_what_is_inside(scan):
@@ -254,44 +298,3 @@ def test_a_scan_of_one_voxel_has_no_lungs():
     mask = segment_lungs(Volume(np.full((1, 1, 1), -850, np.int16), np.eye(4)))
     assert codes(mask) == {"lungs_not_found"}
     assert mask.labels.shape == (1, 1, 1)
-
-
-@pytest.mark.real
-def test_a_real_chest_has_two_plausible_lungs_left_on_the_left(shared_data):
-    scan = read_nifti(shared_data / "scans" / "LIDC-IDRI-0314.nii.gz")
-    nodule = read_nifti(shared_data / "scans" / "LIDC-IDRI-0314_nodule.nii.gz").voxels > 0
-    mask = segment_lungs(scan)
-    assert mask.remarks == ()
-    assert 1500 < mask.volumes.left_ml < 2400
-    assert 700 < mask.volumes.right_ml < 1400
-    columns = [np.flatnonzero((mask.labels == side).any((0, 1))).mean() for side in (LEFT, RIGHT)]
-    left, right = (scan.to_world((0, 0, column))[0] for column in columns)
-    assert left - right > 100
-    assert (mask.labels[nodule] > 0).all()
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("date", ["baseline", "followup"])
-def test_the_real_right_lung_of_a_crop_is_the_published_mask(shared_data, date):
-    folder = shared_data / "scans"
-    mask = segment_lungs(read_nifti(folder / f"elastix_rightlung_{date}.nii.gz"))
-    reference = read_nifti(folder / f"elastix_rightlung_{date}_mask.nii.gz").voxels > 0
-    assert dice(mask.labels == RIGHT, reference) > 0.98
-    assert codes(mask) == {"one_lung_found", "lungs_cut_by_scan"}
-
-
-@pytest.mark.real
-@pytest.mark.parametrize(
-    ("name", "left_ml", "right_ml", "expected"),
-    [
-        ("CPTAC-C3N-00247", 1930, 2690, set()),
-        ("Lung_Dx-A0001_s3", 2380, 3260, set()),
-        ("LungFCP-01-0001", 610, 700, {"lungs_cut_by_scan"}),
-        ("ACRIN-FLT-001_19600101_2", 1120, 1365, {"lungs_cut_by_scan"}),
-    ],
-)
-def test_real_lungs_keep_the_volumes_that_were_looked_at(shared_data, name, left_ml, right_ml, expected):
-    mask = segment_lungs(read_nifti(shared_data / "scans" / f"{name}.nii.gz"))
-    assert mask.volumes.left_ml == pytest.approx(left_ml, rel=0.03)
-    assert mask.volumes.right_ml == pytest.approx(right_ml, rel=0.03)
-    assert codes(mask) == expected

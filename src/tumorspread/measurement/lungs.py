@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tumorspread.measurement.closing import close_lung
 from tumorspread.measurement.parts import Lungs
 from tumorspread.scan.volume import Remark, Reorientation, Triple, Volume
 
@@ -25,8 +26,7 @@ Image = NDArray[np.float32]
 Labels = NDArray[np.uint8]
 
 LEFT, RIGHT = 1, 2
-COARSE_MM = 2.5
-PADDING_HU = -1024.0
+COARSE_MM, PADDING_HU = 2.5, -1024.0
 # Lung lies below, tissue above; the optimum is near halfway (Hu et al. 2001, doi:10.1109/42.929615).
 AIR_HU = -320.0
 LUNG_HU, BONE_HU = -700.0, 200.0
@@ -40,9 +40,7 @@ AIRWAY_LEVELS_HU = (-970.0, -940.0, -910.0, -880.0, -850.0, -820.0)
 AIRWAYS_ML, AIRWAYS_HEIGHT_MM, AIRWAYS_ASIDE_MM = (2.0, 80.0), 20.0, 35.0
 # Lung's share of the shell around airways was at most 0.30 on real scans, around emphysema 0.33 and more.
 AIRWAYS_LUNG_SHARE = 0.31
-SPINE_MM = 40.0
-ONE_SIDED_SHARE, DEEPEST_EROSION_MM = 0.8, 15.0
-CLOSING_RADIUS_MM = 10.0
+SPINE_MM, ONE_SIDED_SHARE, DEEPEST_EROSION_MM = 40.0, 0.8, 15.0
 PLAUSIBLE_ML, LARGEST_TOTAL_ML = (300.0, 5000.0), 12000.0
 LEAST_SHARE = 0.005
 # The four neighbours in a slice: slices may be a centimetre apart, or there may be one only.
@@ -57,8 +55,8 @@ class LungMask:
         labels: uint8 on the scan's grid, in the scan's own axes: 0 outside, 1 the patient's left lung, 2 the
             right one. All 0 where no lungs were found; by side of the spine where they were not separated.
         volumes: mL of each lung and of all that was found; None with the reason where one is not known.
-        remarks: codes `lungs_not_found`, `one_lung_found`, `lungs_not_separated`, `lungs_cut_by_scan`,
-            `lung_volume_implausible`.
+        remarks: codes `lungs_not_found`, `one_lung_found`, `lungs_not_separated`, `lungs_touch`,
+            `lungs_cut_by_scan`, `lung_volume_implausible`.
     """
 
     labels: Labels
@@ -83,9 +81,9 @@ def segment_lungs(scan: Volume) -> LungMask:
         scan: CT in HU, any axis order. Padding below -1024 HU and NaN count as air outside.
 
     Returns:
-        Both lungs with the vessels and tumours that lung surrounds or nearly surrounds (gaps up to 20 mm wide
-        in an axial slice are closed), without trachea and main bronchi. Or no lungs, with the reason: values
-        that are not HU, no chest, a result that no chest could have.
+        Both lungs with the vessels and tumours that lung surrounds or nearly surrounds (see `close_lung`), without
+        trachea and main bronchi. Or no lungs, with the reason: values that are not HU, no chest, a result that
+        no chest could have.
     """
     turn = Reorientation.to_canonical(scan)
     hu = np.ascontiguousarray(turn.apply_array(_coarsen(scan)))
@@ -100,7 +98,7 @@ def segment_lungs(scan: Volume) -> LungMask:
     if not 0 < total_ml <= LARGEST_TOTAL_ML:
         return _no_lungs(scan, f"{total_ml:.0f} mL of lung-like air inside the body; is this a CT of the chest?")
     sides, separated = _tell_sides(lungs, coarse)
-    sides = _close(sides, coarse.spacing_mm)
+    sides = _close(sides, coarse)
     labels = _refine(turn.invert_array(sides), scan)
     volumes = _volumes(labels, scan.voxel_ml, separated)
     return LungMask(labels, volumes, tuple(_remarks(volumes, sides, separated)))
@@ -133,7 +131,8 @@ def _group_starts(scan: Volume) -> range:
 
 def _body(hu: Image) -> Mask:
     """The largest piece of tissue, after an opening that takes clothes and most of the couch away."""
-    opened = ndimage.binary_opening(hu > AIR_HU, IN_SLICE)
+    tissue, cross = (hu > AIR_HU).view(np.uint8), IN_SLICE[0].astype(np.uint8)
+    opened = np.stack([cv2.morphologyEx(plane, cv2.MORPH_OPEN, cross) for plane in tissue])
     return np.asarray(cc3d.largest_k(opened, k=1, connectivity=6) > 0)
 
 
@@ -192,8 +191,8 @@ def _airways(coarse: _CoarseScan, air: Mask) -> Mask:
             tube = pieces[box] == piece
             shell = ndimage.binary_dilation(tube, iterations=2) & ~ndimage.binary_dilation(tube)
             if (coarse.hu[box][shell] < LUNG_HU).mean() <= AIRWAYS_LUNG_SHARE:
-                airways[box] |= tube
-    return np.asarray(ndimage.binary_dilation(airways, np.ones((3, 3, 3), bool)))
+                airways[box] |= ndimage.binary_dilation(tube, np.ones((3, 3, 3), bool))
+    return airways
 
 
 def _midline(coarse: _CoarseScan) -> float:
@@ -237,18 +236,15 @@ def _tell_sides(lungs: Mask, coarse: _CoarseScan) -> tuple[Labels, bool]:
     return np.asarray(lungs * np.where(left_of_spine, LEFT, RIGHT), np.uint8), False
 
 
-def _close(sides: Labels, spacing_mm: Triple) -> Labels:
-    """Each lung with its notches closed slice by slice and its holes filled; no lung grows into the other."""
-    y, x = (max(1, round(CLOSING_RADIUS_MM / mm)) for mm in spacing_mm[1:])
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * x + 1, 2 * y + 1))
+def _close(sides: Labels, coarse: _CoarseScan) -> Labels:
+    """Each lung with what belongs to it beside its air; no lung grows into the other."""
     out = sides.copy()
-    for side in (LEFT, RIGHT):
-        # The margin keeps the closing from reaching for the edge of the image, and joins the outside to one.
-        lung = np.pad((sides == side).astype(np.uint8), ((1, 1), (y, y), (x, x)))
-        closed = np.stack([cv2.morphologyEx(plane, cv2.MORPH_CLOSE, disc) for plane in lung])
-        outside = cc3d.connected_components(closed == 0, connectivity=6)
-        filled = (outside != outside[0, 0, 0])[1:-1, y:-y, x:-x]
-        out[filled & (out == 0)] = side
+    for side, box in enumerate(ndimage.find_objects(sides, RIGHT), LEFT):
+        if box is not None:
+            free = out[box] == 0
+            tissue = free & (coarse.hu[box] > AIR_HU)
+            closed = close_lung(sides[box] == side, tissue, coarse.spacing_mm, left=side == LEFT)
+            out[box][closed & free] = side
     return out
 
 
@@ -285,6 +281,8 @@ def _remarks(volumes: Lungs, sides: Labels, separated: bool) -> Iterator[Remark]
         yield Remark("lungs_not_separated", "the lungs could not be told apart; the spine divides the mask")
     elif volumes.left_ml is None or volumes.right_ml is None:
         yield Remark("one_lung_found", "; ".join(volumes.reasons.values()))
+    elif _touch(sides):
+        yield Remark("lungs_touch", "the lungs touch; where one ends and the other begins is an estimate")
     faces = {"feet": sides[0], "head": sides[-1], "front": sides[:, 0], "back": sides[:, -1]}
     faces |= {"right": sides[:, :, 0], "left": sides[:, :, -1]}
     cut = ", ".join(name for name, face in faces.items() if face.any())
@@ -295,3 +293,8 @@ def _remarks(volumes: Lungs, sides: Labels, separated: bool) -> Iterator[Remark]
         if ml is not None and not PLAUSIBLE_ML[0] <= ml <= PLAUSIBLE_ML[1]:
             text = f"the {name} lung measures {ml:.0f} mL; expected 300 to 5000 mL"
             yield Remark("lung_volume_implausible", text)
+
+
+def _touch(sides: Labels) -> bool:
+    """Whether a voxel of one lung lies beside one of the other."""
+    return any(bool((t[1:] * t[:-1] == LEFT * RIGHT).any()) for t in (np.moveaxis(sides, a, 0) for a in range(3)))
