@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
 .PHONY: help setup demo test test-slow check format msd-patches bench-measure bench-registration readers lungs-sheet
-.PHONY: clean
+.PHONY: demo-followup clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report"
+	@echo "make demo-followup  three dates of a synthetic patient: true against measured growth, and a report"
 	@echo "make test         set up and run all tests"
 	@echo "make test-slow    the tests that train to a bar"
 	@echo "make check        ruff, mypy --strict, import rules"
@@ -29,6 +30,9 @@ $(VENV)/.done: pyproject.toml constraints.txt tools/make_venv.sh
 
 demo: setup
 	$(BIN)/python examples/demo.py demo
+
+demo-followup: setup
+	$(BIN)/python examples/followup.py followup
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
@@ -62,4 +66,4 @@ lungs-sheet: setup
 	$(BIN)/python -W ignore bench/lungs_sheet.py
 
 clean:
-	rm -rf $(VENV) demo work .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo followup work .pytest_cache .mypy_cache .ruff_cache

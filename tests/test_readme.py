@@ -54,7 +54,13 @@ def test_every_command_and_option_that_the_readme_names_exists():
                 assert word in known, f"{line}: {word} is unknown"
 
 
-@pytest.mark.parametrize("path", ["docs/findings.md", "docs/lesion.png", "docs/accuracy.md", "CITATION.cff", "LICENSE"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "docs/findings.md", "docs/followup.md", "docs/lesion.png", "docs/followup.png", "docs/accuracy.md", "CITATION.cff",
+        "LICENSE",
+    ],
+)  # fmt: skip
 def test_every_file_that_the_readme_points_to_is_there(path):
     assert path in README.read_text()
     assert (README.parent / path).is_file()
