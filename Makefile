@@ -57,7 +57,7 @@ bench-measure: setup
 	$(BIN)/python -W ignore bench/measure.py
 
 bench-registration: setup
-	$(BIN)/python bench/registration.py --picture docs/registration.png
+	$(BIN)/python bench/registration.py
 
 readers: setup
 	$(BIN)/python bench/readers.py
