@@ -57,8 +57,8 @@ def test_every_command_and_option_that_the_readme_names_exists():
 @pytest.mark.parametrize(
     "path",
     [
-        "docs/findings.md", "docs/followup.md", "docs/lesion.png", "docs/followup.png", "docs/accuracy.md", "CITATION.cff",
-        "LICENSE",
+        "docs/findings.md", "docs/followup.md", "docs/lesion.png", "docs/followup.png", "docs/accuracy.md",
+        "CITATION.cff", "LICENSE",
     ],
 )  # fmt: skip
 def test_every_file_that_the_readme_points_to_is_there(path):
