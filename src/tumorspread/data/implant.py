@@ -47,6 +47,7 @@ class ImplantConfig:
         edge_mm: sharpest and least defined edge of a solid tumour.
         invasion_mm: least and most growth into fat around the lung.
         real_shape_p: probability of a real shape where a library is given.
+        halo_p: probability of haze around a tumour of 30 mm and more; in proportion less around a smaller one.
         push_p: probability that a mass presses the lung away.
         obstruction_p: probability of haze or collapse beyond a mass, where it is central; half as much elsewhere.
         fluid_p: probability of a rim of fluid at a mass.
@@ -62,6 +63,7 @@ class ImplantConfig:
     edge_mm: tuple[float, float] = (0.8, 5.0)
     invasion_mm: tuple[float, float] = (0.0, 5.0)
     real_shape_p: float = 0.7
+    halo_p: float = 0.5
     push_p: float = 0.6
     obstruction_p: float = 0.6
     fluid_p: float = 0.2
@@ -240,12 +242,14 @@ def _plan(
     soft = texture in ("ground_glass", "part_solid")
     low, high = config.edge_mm
     edge = float(np.exp(random.uniform(np.log(low), np.log(max(low, min(high, diameter_mm / 3))))))
-    edge = max(edge, min(diameter_mm / 4, random.uniform(1.5, 4.0))) if soft else edge
+    edge = max(edge, min(diameter_mm / 3, random.uniform(2.0, 7.0))) if soft else edge
     chest = host.chest
     tissue = chest.muscle_hu + random.uniform(-28, 12) + chest.contrast * random.uniform(0, 45)
     tissue = float(np.clip(tissue, 0, 110))
     glass = random.uniform(-700, -400)
-    return TumourPlan(diameter_mm, kind, place, texture, edge, random.uniform(*config.invasion_mm), tissue, glass)
+    invasion = random.uniform(*config.invasion_mm)
+    halo = config.halo_p * min(1.0, diameter_mm / MASS_MM)
+    return TumourPlan(diameter_mm, kind, place, texture, edge, invasion, tissue, glass, halo)
 
 
 def _disturb(random: np.random.Generator, host: Host, spot: Spot, plan: TumourPlan, config: ImplantConfig) -> None:

@@ -81,15 +81,17 @@ class Spot:
 
     Attributes:
         centre: index (z, y, x) on the scan's grid.
-        inward: unit vector (z, y, x) in mm from the nearest surface into the lung; towards the pleura from a hilum.
+        inward: unit vector (z, y, x) in mm from the surface it grows at into the lung; inside the lung away from the hilum.
         place: what it is near.
         side: label of the lung.
+        to_hilum: unit vector (z, y, x) in mm towards the lung's hilum; any direction where it is not on the scan.
     """
 
     centre: Points
     inward: Points
     place: Place
     side: int
+    to_hilum: Points
 
 
 def look_at_chest(hu: NDArray[np.number], lungs: NDArray[np.uint8], spacing_mm: Triple) -> Chest:
@@ -180,7 +182,7 @@ def draw_spot(random: np.random.Generator, chest: Chest, place: Place, radius_mm
     depth = radius_mm * random.uniform(0.15, 0.95) if radius_mm < 20 else radius_mm * random.uniform(0.35, 0.9)
     centre = chest.surface.points[pick] + inward * depth / chest.spacing_mm
     side = int(chest.surface.side[pick])
-    return Spot(centre, inward, place, side) if _is_in(chest, centre, side) else None
+    return _spot(random, chest, centre, inward, place, side) if _is_in(chest, centre, side) else None
 
 
 def _is_in(chest: Chest, centre: Points, side: int) -> bool:
@@ -199,7 +201,8 @@ def _inner_spot(random: np.random.Generator, chest: Chest, place: Place, radius_
     if not len(deep):
         return None
     index = deep[int(random.integers(len(deep)))]
-    return Spot(_jitter(random, chest, index), _towards_surface(random), place, int(chest.lungs[tuple(index)]))
+    side = int(chest.lungs[tuple(index)])
+    return _spot(random, chest, _jitter(random, chest, index), None, place, side)
 
 
 def _vessel_spot(random: np.random.Generator, chest: Chest, radius_mm: float) -> Spot | None:
@@ -211,7 +214,7 @@ def _vessel_spot(random: np.random.Generator, chest: Chest, radius_mm: float) ->
     aside = random.standard_normal(3)
     aside *= radius_mm * random.uniform(0, 0.9) / float(np.linalg.norm(aside)) / np.array(chest.spacing_mm)
     centre, side = chest.to_fine(index) + aside, int(chest.lungs[tuple(index)])
-    return Spot(centre, _towards_surface(random), "vessel", side) if _is_in(chest, centre, side) else None
+    return _spot(random, chest, centre, None, "vessel", side) if _is_in(chest, centre, side) else None
 
 
 def _jitter(random: np.random.Generator, chest: Chest, index: NDArray[np.intp]) -> Points:
@@ -219,6 +222,12 @@ def _jitter(random: np.random.Generator, chest: Chest, index: NDArray[np.intp]) 
     return np.asarray(chest.to_fine(index) + random.uniform(-0.5, 0.5, 3) * np.array(chest.step))
 
 
-def _towards_surface(random: np.random.Generator) -> Points:
-    heading = random.standard_normal(3)
-    return np.asarray(heading / np.linalg.norm(heading))
+def _spot(
+    random: np.random.Generator, chest: Chest, centre: Points, inward: Points | None, place: Place, side: int
+) -> Spot:
+    """A spot with its direction to the hilum, which also runs against `inward` where no surface gives it."""
+    surface = chest.surface
+    hilum = surface.points[(surface.kind == "hilum") & (surface.side == side)]
+    way = (hilum.mean(axis=0) - centre) * chest.spacing_mm if len(hilum) else random.standard_normal(3)
+    to_hilum = way / max(float(np.linalg.norm(way)), 1e-6)
+    return Spot(centre, -to_hilum if inward is None else inward, place, side, to_hilum)

@@ -112,6 +112,21 @@ class Site:
         z, y, x = (np.asarray(a - c, np.float32) for a, c in zip(self.axes, centre, strict=True))
         return z[:, None, None], y[None, :, None], x[None, None, :]
 
+    def depth_at(self, point_mm: Points) -> float:
+        """Depth in the lung at a point, mm; at the nearest voxel of the site."""
+        return float(self.depth_mm[self._index(point_mm)])
+
+    def outward(self) -> Points:
+        """Unit vector (z, y, x) in mm from the origin to the nearest surface of the lung."""
+        at = self._index(np.zeros(3))
+        around = tuple(slice(max(0, i - 3), i + 4) for i in at)
+        slopes = np.gradient(self.depth_mm[around], *self.spacing_mm)
+        way = -np.array([float(s.mean()) for s in slopes])
+        return np.asarray(way / max(float(np.linalg.norm(way)), 1e-6))
+
+    def _index(self, point_mm: Points) -> tuple[int, ...]:
+        return tuple(int(np.abs(a - p).argmin()) for a, p in zip(self.axes, point_mm, strict=True))
+
     def field(self, random: np.random.Generator, scale_mm: float) -> Field:
         """A smooth random field of the site's size that varies over about `scale_mm`, unit standard deviation."""
         z, y, x = self.hu.shape

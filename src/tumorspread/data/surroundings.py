@@ -60,7 +60,7 @@ def block_airway(random: np.random.Generator, host: Host, spot: Spot, radius_mm:
     heading /= np.linalg.norm(heading)
     length = radius_mm + random.uniform(15, 55)
     middle = spot.centre + heading * length / 2 / host.spacing_mm
-    site = open_site(random, host, middle, length / 2 + 12)
+    site = open_site(random, host, middle, length / 2 + radius_mm * 0.4 + 22)
     share = _cone(random, site, -heading * length / 2, heading, length, radius_mm)
     patchy = 1 + random.uniform(0.1, 0.5) * site.field(random, random.uniform(5, 14))
     fill = np.clip(density * patchy, 0, 1) * share * np.clip(0.5 + site.depth_mm / min(site.spacing_mm), 0, 1)
@@ -84,6 +84,9 @@ def _cone(
     slope = np.tan(np.deg2rad(random.uniform(18, 42)))
     inside = np.minimum(radius_mm * random.uniform(0.5, 0.9) + slope * np.maximum(along, 0) - aside, length - along)
     inside = np.minimum(inside, along + 0.3 * radius_mm)
+    # The cone ends within its site, or the site's faces would show.
+    to_face = [min(abs(a[0]), abs(a[-1])) - np.abs(o) for a, o in zip(site.axes, site.position(), strict=True)]
+    inside = np.minimum(inside, np.minimum(np.minimum(*to_face[:2]), to_face[2]) - 14)
     ragged = random.uniform(3, 8) * site.field(random, 14.0) + 2.5 * site.field(random, 4.0)
     return np.asarray(np.clip(0.5 + (inside + ragged) / random.uniform(3, 14), 0, 1), np.float32)
 

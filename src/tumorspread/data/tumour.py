@@ -17,6 +17,7 @@ from tumorspread.data.strands import average, bend, draw_strand, finer
 
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Points = NDArray[np.float64]
 Texture = Literal["solid", "part_solid", "ground_glass", "necrotic", "cavitary", "calcified"]
 
 LUNG_HU, AIR_HU = -860.0, -960.0
@@ -27,6 +28,7 @@ MOST_GROWTH = 0.4
 # Seen at all: the densest voxel is filled by this much.
 LEAST_SHARE = 0.3
 SMOOTHED_MM, PENCIL_MM = 10.0, 0.8
+MOST_RAYS, NEAR_PLEURA_MM = 45, 22.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class TumourPlan:
         invasion_mm: how far it grows into fat around the lung.
         tissue_hu: mean of its solid tissue.
         ground_glass_hu: mean of its ground-glass part.
+        halo_p: probability of haze and strands around it.
     """
 
     diameter_mm: float
@@ -52,6 +55,7 @@ class TumourPlan:
     invasion_mm: float
     tissue_hu: float
     ground_glass_hu: float
+    halo_p: float
 
     @property
     def radius_mm(self) -> float:
@@ -75,11 +79,13 @@ def draw_tumour(
         return None
     share = average(np.clip(0.5 + depth / np.float32(plan.edge_mm), 0, 1), k)
     inner = average(depth, k)
-    if plan.kind == "spiculated" or (plan.texture == "solid" and random.random() < 0.35):
-        share = np.maximum(share, _spicules(random, site, label, plan))
+    share = np.maximum(share, _rays(random, site, label, plan, spot))
     share = _blur(share, site) * room
     fill, value = _density(random, site, inner, plan)
-    site.mix(np.asarray(share * fill, np.float32), value)
+    fill = share * fill
+    if random.random() < plan.halo_p:
+        fill = np.maximum(fill, _halo(random, site, inner, plan) * site.lung)
+    site.mix(np.asarray(fill, np.float32), value)
     return label
 
 
@@ -93,15 +99,20 @@ def _depth(
     z, y, x = (s / n for s, n in zip(site.spacing_mm, k, strict=True))
     size = (depth.shape[0], depth.shape[1], depth.shape[2])
     # Large tumours have bumps on bumps; and the more ill-defined an edge, the more ragged it is.
-    rough = 0.05 * radius * min(1.0, radius / 20)
-    for amplitude, scale in ((rough, 0.5 * radius), (rough / 2, 0.2 * radius), (0.3 * plan.edge_mm, 2.5)):
+    rough = random.uniform(0.03, 0.08) * radius * min(1.0, radius / 20)
+    for amplitude, scale in ((rough, 0.5 * radius), (rough / 2, 0.2 * radius)):
         if amplitude > 0.1:
             depth += np.float32(amplitude) * smooth_field(random, size, (z, y, x), max(scale, 1.2))
+    if plan.diameter_mm > 6:
+        # Raggedness comes in stretches: the same all around it looks like a gear wheel.
+        where = np.clip(smooth_field(random, size, (z, y, x), 0.8 * radius), 0, 2)
+        depth += np.float32(0.3 * plan.edge_mm) * where * smooth_field(random, size, (z, y, x), 2.0 + 0.08 * radius)
     if plan.place == "fissure":
         wave = 0.08 * radius * smooth_field(random, size, (z, y, x), 1.5 * radius)
         flat = _beyond(axes, spot.inward) + np.float32(radius * random.uniform(0.3, 0.8)) + wave
         # The soft minimum rounds the rim where the tumour meets the fissure.
-        depth = np.minimum(depth, flat) - 0.15 * radius * np.exp(-np.abs(depth - flat) / (0.15 * radius))
+        rim = np.exp(-np.abs(depth - flat) / (0.15 * radius))
+        depth = np.asarray(np.minimum(depth, flat) - 0.15 * radius * rim, np.float32)
     free = room
     for axis in range(3):
         free = np.repeat(free, k[axis], axis)
@@ -136,26 +147,59 @@ def _blur(share: Field, site: Site) -> Field:
     return np.asarray(ndimage.gaussian_filter(share, sigma, mode="nearest"), np.float32)
 
 
-def _spicules(random: np.random.Generator, site: Site, label: Mask, plan: TumourPlan) -> Field:
-    """Thin tapering rays from the surface of the body; one of them reaches the pleura where it is near."""
+def _halo(random: np.random.Generator, site: Site, depth: Field, plan: TumourPlan) -> Field:
+    """Haze and thickened septa around a tumour, more on one side: oedema, bleeding, lymphatic spread; fill 0 to 1."""
+    width = float(np.clip(plan.radius_mm * random.uniform(0.15, 0.5), 2.5, 18))
+    heading = random.standard_normal(3)
+    heading /= np.linalg.norm(heading)
+    one_sided = _beyond(site.axes, heading) / np.float32(plan.radius_mm)
+    cloud = np.clip(0.5 + 0.45 * site.field(random, 9.0) + random.uniform(0.2, 0.8) * one_sided, 0, 1.3)
+    septa = np.clip(1 - np.abs(site.field(random, 6.0)) / 0.35, 0, 1) ** 2
+    density = random.uniform(0.06, 0.3) * cloud + random.uniform(0, 0.3) * septa * cloud
+    fade = np.clip(1 + np.minimum(depth, 0) / np.float32(width), 0, 1) ** 1.5
+    return np.asarray(density * fade, np.float32)
+
+
+def _rays(random: np.random.Generator, site: Site, label: Mask, plan: TumourPlan, spot: Spot) -> Field:
+    """Thin things that reach from the body into the lung: spicules, a tag to a near pleura, vessels that feed it."""
     share = np.zeros(label.shape, np.float32)
-    many = plan.kind == "spiculated"
-    count = int(random.integers(5, 12) + plan.diameter_mm * random.uniform(0.2, 0.7)) if many else 4
-    step = min(site.spacing_mm) / 2
-    for number in range(min(count, 45)):
-        heading = random.standard_normal(3)
-        heading /= np.linalg.norm(heading)
-        line = np.arange(0, 2.5 * plan.radius_mm, step)[:, None] * heading
-        index = np.stack([np.clip(np.searchsorted(a, line[:, i]), 0, len(a) - 1) for i, a in enumerate(site.axes)])
-        inside = np.flatnonzero(label[tuple(index)])
-        if not len(inside):
-            continue
-        start = line[inside[-1]] - heading * min(2.0, plan.radius_mm * 0.4)
-        length = float(np.clip(plan.radius_mm * random.uniform(0.3, 1.0), 2.5, 14)) * (2 if number == 0 else 1)
+    radius = plan.radius_mm
+    many = plan.kind == "spiculated" or (plan.texture != "ground_glass" and random.random() < 0.3)
+    count = int(random.integers(3, 10) + plan.diameter_mm * random.uniform(0.15, 0.6)) if many else 0
+    for _ in range(min(count, MOST_RAYS)):
+        length = float(np.clip(radius * random.uniform(0.2, 1.0), 2, 16))
         width = random.uniform(0.35, 0.9) * min(1.5, 0.6 + plan.diameter_mm / 40)
-        path = bend(random, start, line[inside[-1]] + heading * length, 0.06, 5)
-        draw_strand(share, site.axes, site.spacing_mm, path, np.linspace(width, 0.2, 5))
+        _draw_ray(random, site, label, (share, random.standard_normal(3), length, (width, 0.2)))
+    depth = site.depth_at(np.zeros(3))
+    if plan.diameter_mm > 8 and radius < depth < radius + NEAR_PLEURA_MM and random.random() < 0.4:
+        _draw_ray(random, site, label, (share, site.outward(), depth - radius + 3, (random.uniform(0.6, 1.4), 0.5)))
+    for _ in range(int(random.integers(0, 3)) if plan.diameter_mm > 5 else 0):
+        heading = spot.to_hilum + random.normal(0, 0.5, 3)
+        width = random.uniform(0.5, 0.7 + min(0.8, radius / 20))
+        _draw_ray(
+            random, site, label, (share, heading, random.uniform(8, 28), (width, width * random.uniform(0.6, 1.3)))
+        )
     return share
+
+
+def _draw_ray(
+    random: np.random.Generator,
+    site: Site,
+    label: Mask,
+    ray: tuple[Field, Points, float, tuple[float, float]],
+) -> None:
+    """One ray from the last voxel of the body along a heading: (share to add to, heading, length, radii), mm."""
+    share, heading, length, radii = ray
+    heading = heading / np.linalg.norm(heading)
+    farthest = float(np.linalg.norm([a[-1] - a[0] for a in site.axes])) / 2
+    line = np.arange(0, farthest, min(site.spacing_mm) / 2)[:, None] * heading
+    index = [np.clip(np.searchsorted(a, line[:, i]), 0, len(a) - 1) for i, a in enumerate(site.axes)]
+    inside = np.flatnonzero(label[tuple(index)])
+    if len(inside):
+        surface = line[inside[-1]]
+        start = surface - heading * min(2.0, float(np.linalg.norm(surface)) * 0.4)
+        path = bend(random, start, surface + heading * length, 0.05, 6)
+        draw_strand(share, site.axes, site.spacing_mm, path, np.linspace(*radii, 6))
 
 
 def _density(random: np.random.Generator, site: Site, depth: Field, plan: TumourPlan) -> tuple[Field, Field]:
@@ -165,7 +209,9 @@ def _density(random: np.random.Generator, site: Site, depth: Field, plan: Tumour
     fill = np.ones_like(depth)
     if plan.texture in ("ground_glass", "part_solid"):
         glass = (plan.ground_glass_hu - LUNG_HU) / (plan.tissue_hu - LUNG_HU)
-        fill *= glass * np.clip(1 + 0.15 * site.field(random, max(3.0, plan.radius_mm / 3)), 0.4, 1.6)
+        fill *= glass * np.clip(
+            1 + 0.25 * site.field(random, max(4.0, plan.radius_mm / 2)) + 0.15 * site.field(random, 3.0), 0.2, 1.8
+        )
     if plan.texture == "part_solid":
         solid = depth / radius - random.uniform(0.25, 0.6) + 0.15 * site.field(random, plan.radius_mm / 2)
         fill = fill + (1 - fill) * np.clip(0.5 + solid / 0.15, 0, 1)
@@ -200,7 +246,7 @@ def _specks(random: np.random.Generator, site: Site, depth: Field, plan: TumourP
         if len(inside):
             index = inside[int(random.integers(len(inside)))]
             at = np.array([a[i] for a, i in zip(site.axes, index, strict=True)])
-            size = random.uniform(0.6, 1.0 + plan.radius_mm / 10)
+            size = random.uniform(0.5, 1.0 + plan.radius_mm / 25)
             share = np.zeros_like(depth)
             ends = np.stack([at, at + random.normal(0, size, 3)])
             draw_strand(share, site.axes, site.spacing_mm, ends, np.array([size, size * 0.7]))
