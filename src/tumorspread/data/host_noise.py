@@ -22,7 +22,7 @@ SLICES, MOST_PATCHES = 20, 240
 # Soft tissue, after a blur of 5 x 5 that keeps noise of 100 HU from breaking it up.
 TISSUE_HU = (-60.0, 160.0)
 # Of all patches these quantiles of the variance: anatomy adds variance above, chance takes some away below.
-QUIET = (0.1, 0.5)
+QUIET = (0.1, 0.6)
 BINS = 12
 DEFAULT_SD_HU = 20.0
 

@@ -47,6 +47,7 @@ class ImplantConfig:
         edge_mm: sharpest and least defined edge of a solid tumour.
         invasion_mm: least and most growth into fat around the lung.
         real_shape_p: probability of a real shape where a library is given.
+        lucency_p: probability of open bronchi in a solid tumour above 12 mm.
         halo_p: probability of haze around a tumour of 30 mm and more; in proportion less around a smaller one.
         push_p: probability that a mass presses the lung away.
         obstruction_p: probability of haze or collapse beyond a mass, where it is central; half as much elsewhere.
@@ -64,6 +65,7 @@ class ImplantConfig:
     invasion_mm: tuple[float, float] = (0.0, 5.0)
     real_shape_p: float = 0.7
     halo_p: float = 0.5
+    lucency_p: float = 0.2
     push_p: float = 0.6
     obstruction_p: float = 0.6
     fluid_p: float = 0.2
@@ -249,7 +251,7 @@ def _plan(
     glass = random.uniform(-700, -400)
     invasion = random.uniform(*config.invasion_mm)
     halo = config.halo_p * min(1.0, diameter_mm / MASS_MM)
-    return TumourPlan(diameter_mm, kind, place, texture, edge, invasion, tissue, glass, halo)
+    return TumourPlan(diameter_mm, kind, place, texture, edge, invasion, tissue, glass, halo, config.lucency_p)
 
 
 def _disturb(random: np.random.Generator, host: Host, spot: Spot, plan: TumourPlan, config: ImplantConfig) -> None:

@@ -27,6 +27,7 @@ VESSEL_HU = -500.0
 APEX, DIAPHRAGM, MEDIAL = 0.6, -0.6, 0.5
 BLOOD_HU, CONTRAST_HU = 45.0, 150.0
 MUSCLE_HU = 50.0
+AXES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ class Spot:
 
     Attributes:
         centre: index (z, y, x) on the scan's grid.
-        inward: unit vector (z, y, x) in mm from the surface it grows at into the lung; inside the lung away from the hilum.
+        inward: unit vector (z, y, x) in mm into the lung from the surface it grows at, or else away from the hilum.
         place: what it is near.
         side: label of the lung.
         to_hilum: unit vector (z, y, x) in mm towards the lung's hilum; any direction where it is not on the scan.
@@ -117,10 +118,11 @@ def _surface(
     labels: NDArray[np.uint8], vessels: NDArray[np.intp], step: tuple[int, int, int], coarse_mm: Triple
 ) -> Surface:
     lung = labels > 0
-    soft = ndimage.gaussian_filter(lung.astype(np.float32), [6.0 / s for s in coarse_mm], mode="nearest")
     eroded = ndimage.binary_erosion(lung, border_value=1)
     index = np.argwhere(lung & ~eroded)
-    gradient = np.stack([g[tuple(index.T)] for g in np.gradient(soft, *coarse_mm)], axis=1) if len(index) else index
+    sigma = [6.0 / s for s in coarse_mm]
+    slopes = [ndimage.gaussian_filter(lung.astype(np.float32), sigma, order, mode="nearest") for order in AXES]
+    gradient = np.stack([g[tuple(index.T)] / s for g, s in zip(slopes, coarse_mm, strict=True)], axis=1)
     inward = gradient / np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-6)
     side = labels[tuple(index.T)]
     # The patient's left runs along +x: the inner face of the left lung looks to -x, that of the right one to +x.

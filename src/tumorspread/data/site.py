@@ -119,9 +119,9 @@ class Site:
     def outward(self) -> Points:
         """Unit vector (z, y, x) in mm from the origin to the nearest surface of the lung."""
         at = self._index(np.zeros(3))
-        around = tuple(slice(max(0, i - 3), i + 4) for i in at)
-        slopes = np.gradient(self.depth_mm[around], *self.spacing_mm)
-        way = -np.array([float(s.mean()) for s in slopes])
+        near = self.depth_mm[tuple(slice(max(0, i - 3), i + 4) for i in at)]
+        slopes = [ndimage.correlate1d(near, (-0.5, 0, 0.5), axis, mode="nearest") for axis in range(3)]
+        way = -np.array([float(s.mean()) / mm for s, mm in zip(slopes, self.spacing_mm, strict=True)])
         return np.asarray(way / max(float(np.linalg.norm(way)), 1e-6))
 
     def _index(self, point_mm: Points) -> tuple[int, ...]:

@@ -45,6 +45,7 @@ class TumourPlan:
         tissue_hu: mean of its solid tissue.
         ground_glass_hu: mean of its ground-glass part.
         halo_p: probability of haze and strands around it.
+        lucency_p: probability of open bronchi in it.
     """
 
     diameter_mm: float
@@ -56,6 +57,7 @@ class TumourPlan:
     tissue_hu: float
     ground_glass_hu: float
     halo_p: float
+    lucency_p: float
 
     @property
     def radius_mm(self) -> float:
@@ -150,6 +152,8 @@ def _blur(share: Field, site: Site) -> Field:
 def _halo(random: np.random.Generator, site: Site, depth: Field, plan: TumourPlan) -> Field:
     """Haze and thickened septa around a tumour, more on one side: oedema, bleeding, lymphatic spread; fill 0 to 1."""
     width = float(np.clip(plan.radius_mm * random.uniform(0.15, 0.5), 2.5, 18))
+    # Beyond the margin of its shape the depth is not known; haze that had not faded there would fill the site.
+    width = min(width, -0.7 * float(depth.min()))
     heading = random.standard_normal(3)
     heading /= np.linalg.norm(heading)
     one_sided = _beyond(site.axes, heading) / np.float32(plan.radius_mm)
@@ -175,10 +179,9 @@ def _rays(random: np.random.Generator, site: Site, label: Mask, plan: TumourPlan
         _draw_ray(random, site, label, (share, site.outward(), depth - radius + 3, (random.uniform(0.6, 1.4), 0.5)))
     for _ in range(int(random.integers(0, 3)) if plan.diameter_mm > 5 else 0):
         heading = spot.to_hilum + random.normal(0, 0.5, 3)
-        width = random.uniform(0.5, 0.7 + min(0.8, radius / 20))
-        _draw_ray(
-            random, site, label, (share, heading, random.uniform(8, 28), (width, width * random.uniform(0.6, 1.3)))
-        )
+        first = random.uniform(0.5, 0.7 + min(0.8, radius / 20))
+        widths = (first, first * random.uniform(0.6, 1.3))
+        _draw_ray(random, site, label, (share, heading, random.uniform(8, 28), widths))
     return share
 
 
@@ -225,7 +228,7 @@ def _density(random: np.random.Generator, site: Site, depth: Field, plan: Tumour
         value = value + np.clip(0.5 + air / max(1.0, min(site.spacing_mm)), 0, 1) * (AIR_HU - value)
     if plan.texture == "calcified":
         value = value + _specks(random, site, depth, plan)
-    elif plan.texture == "solid" and plan.diameter_mm > 12 and random.random() < 0.2:
+    elif plan.texture == "solid" and plan.diameter_mm > 12 and random.random() < plan.lucency_p:
         value = value + _lucencies(random, site, plan) * (AIR_HU - value)
     if plan.texture in ("solid", "necrotic"):
         value = value + _vessels_left(random, site, depth, value)
