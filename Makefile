@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: help setup demo test test-slow check format msd-patches bench-measure readers clean
+.PHONY: help setup demo test test-slow check format msd-patches bench-measure readers implant-page clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report"
@@ -15,6 +15,7 @@ help:
 	@echo "make check        ruff, mypy --strict, import rules"
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
+	@echo "make implant-page  docs/implants.png: synthetic tumours in real scans, among real ones"
 	@echo "make readers      one nodule by four readers: volumes and axes, and how far they differ"
 
 setup: $(VENV)/.done
@@ -51,6 +52,9 @@ bench-measure: setup
 
 readers: setup
 	$(BIN)/python bench/readers.py
+
+implant-page: setup
+	$(BIN)/python bench/implant_page.py
 
 clean:
 	rm -rf $(VENV) demo work .pytest_cache .mypy_cache .ruff_cache

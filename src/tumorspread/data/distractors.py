@@ -124,7 +124,7 @@ def _add_vessels(random: np.random.Generator, host: Host) -> None:
         radius = random.uniform(1.2, 3.2)
         for path, radii in grow_tree(random, start, spot.inward, random.uniform(8, 15), radius, 3):
             draw_strand(share, site.axes, site.spacing_mm, path, radii)
-        _mix_tissue(random, host, site, share, host.chest.contrast * random.uniform(60, 180))
+        _mix_tissue(random, host, site, share, host.chest.contrast * random.uniform(10, 100))
 
 
 def _add_scar(random: np.random.Generator, host: Host) -> None:

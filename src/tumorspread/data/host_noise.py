@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, ndimage
 
 from tumorspread.scan.volume import Shape, Triple
 
@@ -23,6 +23,7 @@ SLICES, MOST_PATCHES = 20, 240
 TISSUE_HU = (-60.0, 160.0)
 # Of all patches these quantiles of the variance: anatomy adds variance above, chance takes some away below.
 QUIET = (0.1, 0.6)
+PROFILE = (0.6, 1.8)
 BINS = 12
 DEFAULT_SD_HU = 20.0
 
@@ -35,11 +36,13 @@ class NoiseModel:
         sd_hu: standard deviation.
         amplitude: square root of the power at spatial frequencies 0 to sqrt(0.5) cycles a voxel, evenly spaced.
         along: correlation between neighbouring slices, 0 to 0.95.
+        profile: factor on the standard deviation by slice; shoulders and liver let fewer photons through.
     """
 
     sd_hu: float
     amplitude: Field
     along: float
+    profile: Field
 
     @property
     def blur_voxels(self) -> float:
@@ -49,8 +52,8 @@ class NoiseModel:
         neighbour = float((power * np.cos(2 * np.pi * line)).sum() / power.sum())
         return float(np.sqrt(-0.25 / np.log(np.clip(neighbour, 0.06, 0.9))))
 
-    def draw(self, random: np.random.Generator, shape: Shape) -> Field:
-        """A field of this noise, HU, float32."""
+    def draw(self, random: np.random.Generator, shape: Shape, first: int = 0) -> Field:
+        """A field of this noise, HU, float32, for the slices from `first` on."""
         rows, columns = fft.next_fast_len(shape[1]), fft.next_fast_len(shape[2], real=True)
         white = random.standard_normal((shape[0], rows, columns), dtype=np.float32)
         filter_ = self._amplitude_at(np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)))
@@ -61,7 +64,7 @@ class NoiseModel:
         fresh = np.float32(np.sqrt(1 - self.along**2))
         for z in range(1, shape[0]):
             noise[z] = np.float32(self.along) * noise[z - 1] + fresh * noise[z]
-        return np.ascontiguousarray(noise, np.float32)
+        return np.ascontiguousarray(noise * self.profile[first : first + shape[0], None, None], np.float32)
 
     def _amplitude_at(self, frequency: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.interp(frequency, np.linspace(0, np.sqrt(0.5), len(self.amplitude)), self.amplitude)
@@ -78,9 +81,11 @@ def measure_noise(hu: NDArray[np.number], spacing_mm: Triple) -> NoiseModel:
         The measured noise; white noise of 20 HU where the scan shows no homogeneous tissue.
     """
     size = int(np.clip(round(PATCH_MM / max(spacing_mm[1:])), *PATCH_VOXELS))
-    pairs = [p for z in np.linspace(0, max(0, len(hu) - 2), SLICES).astype(int) for p in _patches(hu, int(z), size)]
+    slices = np.linspace(0, max(0, len(hu) - 2), SLICES).astype(int)
+    found = [(z, p) for z in slices.tolist() for p in _patches(hu, z, size)]
+    pairs = [p for _, p in found]
     if len(pairs) < 4:
-        return NoiseModel(DEFAULT_SD_HU, np.ones(BINS, np.float32), 0.3)
+        return NoiseModel(DEFAULT_SD_HU, np.ones(BINS, np.float32), 0.3, np.ones(len(hu), np.float32))
     patches = np.stack(pairs)
     residuals = patches - patches @ _plane_fit(size)
     variance = residuals[:, 0].var(axis=1)
@@ -89,7 +94,17 @@ def measure_noise(hu: NDArray[np.number], spacing_mm: Triple) -> NoiseModel:
     here, next_ = quiet[:, 0], quiet[:, 1]
     sd = float(np.sqrt((here**2).sum() / (len(here) * (size**2 - 3))))
     along = float((here * next_).sum() / max((here**2).sum(), 1e-6))
-    return NoiseModel(max(sd, 0.5), _spectrum(here.reshape(-1, size, size)), float(np.clip(along, 0, 0.95)))
+    profile = _profile(np.array([z for z, _ in found]), variance, len(hu))
+    return NoiseModel(max(sd, 0.5), _spectrum(here.reshape(-1, size, size)), float(np.clip(along, 0, 0.95)), profile)
+
+
+def _profile(slices: NDArray[np.int64], variance: NDArray[np.float32], count: int) -> Field:
+    """The standard deviation by slice, smoothed over a tenth of the scan, relative to its mean."""
+    known = np.unique(slices)
+    level = np.array([np.quantile(variance[slices == z], 0.35) for z in known])
+    line = np.interp(np.arange(count), known, np.sqrt(np.maximum(level, 1e-3)))
+    line = ndimage.gaussian_filter1d(line, max(1.0, count / 10), mode="nearest")
+    return np.asarray(np.clip(line / line.mean(), *PROFILE), np.float32)
 
 
 def _patches(hu: NDArray[np.number], z: int, size: int) -> list[NDArray[np.float32]]:

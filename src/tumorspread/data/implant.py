@@ -238,7 +238,7 @@ def _plan(
     weights = np.array(config.texture_weights, float)
     # Core, cavity and specks need room to be seen; masses are hardly ever pure ground glass.
     weights[[3, 4, 5]] *= diameter_mm > 9
-    weights[[1, 2]] *= (diameter_mm > 5) * (1.0 if diameter_mm < MASS_MM else 0.2)
+    weights[[1, 2]] *= (diameter_mm > 5) * (1.0 if diameter_mm < MASS_MM else 0.2) * (diameter_mm < 1.5 * MASS_MM)
     weights[3] *= 2.5 if diameter_mm > MASS_MM else 1
     texture = TEXTURES[int(random.choice(len(TEXTURES), p=weights / weights.sum()))]
     soft = texture in ("ground_glass", "part_solid")

@@ -164,7 +164,7 @@ def open_site(
     airway |= (labels > 0) & ~lung
     blur = host.noise.blur_voxels
     sigma = (0.35 * spacing[0], max(blur, 0.55) * spacing[1], max(blur, 0.55) * spacing[2])
-    noise = host.noise.draw(random, hu.shape)
+    noise = host.noise.draw(random, hu.shape, int(low[0]))
     return Site(box, host.spacing_mm, (z, y, x), hu, hu.copy(), lung, depth, bone, airway, noise, sigma)
 
 

@@ -92,7 +92,7 @@ def grow_tree(
     branches = [(path, np.linspace(radius_mm, radius_mm * 0.85, len(path)))]
     if depth > 0:
         for _ in range(2):
-            turned = heading + random.normal(0, 0.45, 3)
+            turned = heading + random.normal(0, 0.35, 3)
             turned /= np.linalg.norm(turned)
             branches += grow_tree(random, stop, turned, length_mm * 0.8, radius_mm * 0.79, depth - 1)
     return branches
@@ -124,7 +124,7 @@ def draw_sheet(
     wave = smooth_field(random, (size[0], size[1], size[2]), (steps[0], steps[1], steps[2]), 0.8 * radius)
     across = sum(g * np.float32(n) for g, n in zip(grid, normal, strict=True)) + np.float32(wave_mm) * wave
     square = sum(g * g for g in grid)
-    taper = np.sqrt(np.clip(1 - (square - across**2) / radius**2, 0, 1))
+    taper = np.clip(1 - (square - across**2) / radius**2, 0, 1)
     edge = max(steps)
     # A sheet thinner than the sub-voxel covers less of it.
     thick = thickness * taper

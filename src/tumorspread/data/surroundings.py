@@ -62,7 +62,9 @@ def block_airway(random: np.random.Generator, host: Host, spot: Spot, radius_mm:
     middle = spot.centre + heading * length / 2 / host.spacing_mm
     site = open_site(random, host, middle, length / 2 + radius_mm * 0.4 + 22)
     share = _cone(random, site, -heading * length / 2, heading, length, radius_mm)
-    patchy = 1 + random.uniform(0.1, 0.5) * site.field(random, random.uniform(5, 14))
+    # Coarse and fine patches together: of one size they look like cheese.
+    fields = [weight * site.field(random, scale) for weight, scale in ((0.6, 16.0), (0.5, 7.0), (0.45, 3.5))]
+    patchy = 1 + random.uniform(0.1, 0.45) * sum(fields)
     fill = np.clip(density * patchy, 0, 1) * share * np.clip(0.5 + site.depth_mm / min(site.spacing_mm), 0, 1)
     chest = host.chest
     tissue = chest.muscle_hu + random.uniform(-25, 15) + chest.contrast * random.uniform(10, 60)

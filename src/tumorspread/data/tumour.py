@@ -84,7 +84,7 @@ def draw_tumour(
     share = np.maximum(share, _rays(random, site, label, plan, spot))
     share = _blur(share, site) * room
     fill, value = _density(random, site, inner, plan)
-    fill = share * fill
+    fill, value = share * _blur(fill, site), _blur(value, site)
     if random.random() < plan.halo_p:
         fill = np.maximum(fill, _halo(random, site, inner, plan) * site.lung)
     site.mix(np.asarray(fill, np.float32), value)
