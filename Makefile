@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
 .PHONY: help setup demo test test-slow check format msd-patches bench-measure bench-registration readers lungs-sheet
-.PHONY: demo-followup clean
+.PHONY: demo-followup implant-page clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report"
@@ -18,6 +18,7 @@ help:
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
 	@echo "make bench-registration  overlap and inverse consistency of a real pair of scans before and after registration"
+	@echo "make implant-page  docs/implants.png: synthetic tumours in real scans, among real ones"
 	@echo "make readers      one nodule by four readers: volumes and axes, and how far they differ"
 	@echo "make lungs-sheet  outlines of the lungs of every real scan at hand, as docs/lungs.png, and a table"
 
@@ -64,6 +65,8 @@ readers: setup
 
 lungs-sheet: setup
 	$(BIN)/python -W ignore bench/lungs_sheet.py
+implant-page: setup
+	$(BIN)/python bench/implant_page.py
 
 clean:
 	rm -rf $(VENV) demo followup work .pytest_cache .mypy_cache .ruff_cache
