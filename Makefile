@@ -65,6 +65,7 @@ readers: setup
 
 lungs-sheet: setup
 	$(BIN)/python -W ignore bench/lungs_sheet.py
+
 implant-page: setup
 	$(BIN)/python bench/implant_page.py
 

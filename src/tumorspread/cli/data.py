@@ -163,6 +163,37 @@ def phantoms(
 
 
 @app.command()
+def implant(
+    data: Annotated[Path, typer.Argument(help="Folder that the paths in the list of hosts are relative to.")],
+    out: NewFolder,
+    hosts: Annotated[str, typer.Option(help="List of hosts: a TOML file, or `shipped`.")] = "shipped",
+    shapes: Annotated[Path | None, typer.Option(help="Folder of real outlines; without, shapes by formula.")] = None,
+    count: Annotated[int, typer.Option(help="Number of scans.", min=2)] = 200,
+    leave_out: Annotated[list[str] | None, typer.Option(help="A patient not to use; may be repeated.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the set.", min=0)] = 0,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+) -> None:
+    """Put synthetic tumours into real chest CT: training cases with an exact outline, and their splits.json.
+
+    Each case is a host as another scanner might have taken it, with 2 to 8 tumours of 3 to 120 mm and much that only
+    looks like one. Started again, it goes on where it stopped.
+
+    \b
+    Examples:
+      tumorspread data implant data/ -o implants --shapes data/lesion_masks --count 300
+      tumorspread data implant my_scans/ -o implants --hosts hosts.toml --leave-out patient_7
+    """
+    from tumorspread.data.hosts import find_list, read_hosts
+    from tumorspread.data.implant_set import ImplantSetConfig, write_implants
+
+    used = read_hosts(find_list(hosts), leave_out=tuple(leave_out or ()))
+    config = ImplantSetConfig(used, data, shapes, seed)
+    with progress_bar("implanting") as progress:
+        write_implants(out, count, config, workers=workers, progress=progress)
+    say(f"wrote {out}")
+
+
+@app.command()
 def preview(
     folder: DataFolder,
     out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write, .png.")] = Path("patches.png"),

@@ -1,0 +1,187 @@
+"""A data set of real chests with synthetic tumours, in MSD layout: what weights that ship are trained on.
+
+Case number n is a function of (seed, n), the hosts and the configuration alone, so a set need not be kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorspread.data.acquisition import AcquisitionConfig, acquire
+from tumorspread.data.cases import DatasetInfo, write_case, write_dataset_json, write_text
+from tumorspread.data.hosts import LUNG_LABELS, TUMOUR, HostSpec, open_host
+from tumorspread.data.implant import ImplantConfig, ImplantedLesion, implant
+from tumorspread.data.shapes import ShapeLibrary
+from tumorspread.data.splits import Split, write_splits
+from tumorspread.errors import DatasetError
+from tumorspread.scan.volume import Volume
+
+TRUTH = "implants.json"
+# Of the cases, at the end: enough to choose a checkpoint by.
+VALIDATED_SHARE, FEWEST_VALIDATED = 0.03, 4
+EMPTY_P = 0.06
+
+
+@dataclass(frozen=True)
+class ImplantSetConfig:
+    """What a set is made of.
+
+    Attributes:
+        hosts: the scans.
+        data: folder that their paths are relative to.
+        shapes: folder of real outlines, as `ShapeLibrary.read` takes it; None makes all by formula.
+        seed: of the set.
+        acquisition: how hosts vary.
+        implant: what is put into them.
+        empty_p: share of the cases that get distractors alone.
+    """
+
+    hosts: tuple[HostSpec, ...]
+    data: Path
+    shapes: Path | None = None
+    seed: int = 0
+    acquisition: AcquisitionConfig = field(default_factory=AcquisitionConfig)
+    implant: ImplantConfig = field(default_factory=lambda: ImplantConfig(lesions=(2, 8)))
+    empty_p: float = EMPTY_P
+
+
+@dataclass(frozen=True, eq=False)
+class ImplantCase:
+    """One case: scan (int16 HU), mask (uint8), the host it was made of, and the tumours that were put in."""
+
+    scan: Volume
+    mask: Volume
+    host: str
+    lesions: tuple[ImplantedLesion, ...]
+    distractors: tuple[str, ...]
+
+
+def make_case(number: int, config: ImplantSetConfig, library: ShapeLibrary | None) -> ImplantCase:
+    """Case `number` of a set.
+
+    Raises:
+        ReadError, GeometryError, MaskError, DatasetError: the host cannot be used; see `open_host`.
+    """
+    random = np.random.default_rng((config.seed, number))
+    weights = np.array([host.weight for host in config.hosts])
+    spec = config.hosts[int(random.choice(len(weights), p=weights / weights.sum()))]
+    host = open_host(spec, config.data)
+    scan, labels = acquire(host.scan, host.labels, random, config.acquisition)
+    real = labels.voxels == TUMOUR
+    # A real tumour is lung to its neighbours; which lung does not matter to them.
+    lungs = np.where(real, LUNG_LABELS[0], labels.voxels).astype(np.uint8)
+    what = config.implant
+    if random.random() < config.empty_p:
+        what = ImplantConfig(lesions=(0, 0), distractors=what.distractors)
+    done = implant(scan, lungs, random, what, library, keep_clear=_around(real))
+    mask = done.mask.with_voxels(np.maximum(done.mask.voxels, real).astype(np.uint8))
+    return ImplantCase(done.scan, mask, spec.name, done.lesions, done.distractors)
+
+
+def write_implants(
+    out: Path,
+    count: int,
+    config: ImplantSetConfig,
+    *,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a set of `count` cases in MSD layout with `splits.json` and `implants.json`; goes on where it stopped.
+
+    Args:
+        out: folder; made where missing. Cases that are there are kept if they are of the same set.
+        count: cases in all.
+        config: the set.
+        workers: processes.
+        progress: called with (cases done, cases in all).
+
+    Returns:
+        `out`.
+
+    Raises:
+        DatasetError: fewer than two cases, or the folder holds something else or another set.
+        OutputError: the folder cannot be written.
+    """
+    if count < 2:
+        raise DatasetError(f"{count} cases asked for; expected 2 or more, to train on and to validate on")
+    names = [f"implant_{number:05d}" for number in range(count)]
+    info = DatasetInfo("Synthetic tumours in real chests", training=tuple(names))
+    _open_out(out, config)
+    missing = [number for number, name in enumerate(names) if not _truth_file(out, name).exists()]
+    done = count - len(missing)
+    for _ in _write_all(out, missing, config, workers, info):
+        done += 1
+        if progress is not None:
+            progress(done, count)
+    validated = max(FEWEST_VALIDATED if count > 2 * FEWEST_VALIDATED else 1, round(VALIDATED_SHARE * count))
+    split = Split(tuple(names[:-validated]), tuple(names[-validated:]), ())
+    write_splits(out / "splits.json", [split], kind="holdout", seed=config.seed)
+    truth = {name: json.loads(_truth_file(out, name).read_text()) for name in names}
+    write_text(out / TRUTH, json.dumps(truth, indent=1) + "\n")
+    write_dataset_json(out, info)
+    return out
+
+
+def _open_out(out: Path, config: ImplantSetConfig) -> None:
+    """Make the folder, or see that it is of this set."""
+    # Where the hosts lie on this machine is not part of the set.
+    settings = json.dumps(asdict(replace(config, data=Path(), shapes=None)), default=str, indent=1) + "\n"
+    record = out / "set.json"
+    if out.exists() and any(out.iterdir()) and (not record.is_file() or record.read_text() != settings):
+        raise DatasetError(f"{out} holds something else, or a set of other settings; name a new folder")
+    (out / "truth").mkdir(parents=True, exist_ok=True)
+    write_text(record, settings)
+
+
+def _truth_file(out: Path, name: str) -> Path:
+    return out / "truth" / f"{name}.json"
+
+
+def _write_all(
+    out: Path, numbers: Sequence[int], config: ImplantSetConfig, workers: int, info: DatasetInfo
+) -> Iterator[None]:
+    if workers <= 1:
+        for number in numbers:
+            _write_one(out, number, config, info)
+            yield
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting = [pool.submit(_write_one, out, number, config, info) for number in numbers]
+        try:
+            for future in as_completed(waiting):
+                future.result()
+                yield
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _write_one(out: Path, number: int, config: ImplantSetConfig, info: DatasetInfo) -> None:
+    case = make_case(number, config, _read_library(config.shapes))
+    name = info.training[number]
+    write_case(out, name, case.scan, case.mask, info)
+    truth = {"host": case.host, "lesions": [asdict(n) for n in case.lesions], "distractors": case.distractors}
+    write_text(_truth_file(out, name), json.dumps(truth) + "\n")
+
+
+@lru_cache(maxsize=2)
+def _read_library(folder: Path | None) -> ShapeLibrary | None:
+    return None if folder is None else ShapeLibrary.read(folder)
+
+
+def _around(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A box with room about each real tumour."""
+    clear = np.zeros(mask.shape, bool)
+    if mask.any():
+        index = np.argwhere(mask)
+        low, high = np.maximum(index.min(axis=0) - 12, 0), index.max(axis=0) + 13
+        clear[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
+    return clear
