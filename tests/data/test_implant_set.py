@@ -1,0 +1,152 @@
+"""Sets of real chests with synthetic tumours: hosts, repetition, resumption, refusals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tumorspread.data.acquisition import AcquisitionConfig
+from tumorspread.data.cases import find_cases
+from tumorspread.data.check import check_dataset
+from tumorspread.data.hosts import TUMOUR, HostSpec, find_list, open_host, read_hosts
+from tumorspread.data.implant import ImplantConfig
+from tumorspread.data.implant_set import ImplantSetConfig, make_case, write_implants
+from tumorspread.data.phantom import PhantomConfig, make_phantom
+from tumorspread.data.splits import read_split
+from tumorspread.errors import DatasetError
+from tumorspread.scan.nifti import read_nifti, write_nifti
+
+LIST = """
+[[hosts]]
+name = "healthy"
+scan = "healthy.nii.gz"
+
+[[hosts]]
+name = "ill"
+patient = "somebody"
+scan = "ill.nii.gz"
+mask = "ill_mask.nii.gz"
+weight = 2.0
+"""
+
+
+@pytest.fixture(scope="module")
+def chests(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hosts")
+    config = PhantomConfig(spacing_mm=(4.0, 3.0, 3.0), vessels=8)
+    write_nifti(make_phantom(1, replace(config, tumours=(0, 0))).scan, folder / "healthy.nii.gz")
+    ill = make_phantom(2, replace(config, tumours=(1, 1), diameter_mm=(28.0, 30.0)))
+    write_nifti(ill.scan, folder / "ill.nii.gz")
+    write_nifti(ill.mask, folder / "ill_mask.nii.gz")
+    (folder / "hosts.toml").write_text(LIST)
+    return folder
+
+
+@pytest.fixture
+def config(chests):
+    few = ImplantConfig(lesions=(1, 2), diameter_mm=(8.0, 20.0))
+    return ImplantSetConfig(read_hosts(chests / "hosts.toml"), chests, implant=few, empty_p=0.0)
+
+
+def test_a_case_is_a_function_of_the_seed_and_its_number(config):
+    one, same, next_one = make_case(3, config, None), make_case(3, config, None), make_case(4, config, None)
+    assert np.array_equal(one.scan.voxels, same.scan.voxels)
+    assert np.array_equal(one.mask.voxels, same.mask.voxels)
+    assert one.scan.shape != next_one.scan.shape or not np.array_equal(one.scan.voxels, next_one.scan.voxels)
+    other = make_case(3, replace(config, seed=1), None)
+    assert one.scan.shape != other.scan.shape or not np.array_equal(one.scan.voxels, other.scan.voxels)
+
+
+def test_the_real_tumour_of_a_host_is_in_its_mask_and_none_is_put_on_it(chests, config):
+    as_it_is = AcquisitionConfig(slice_mm=(0.0,), pixel_mm=0.1, size=(1.0, 1.0), kernel_p=0.0, dose_p=0.0)
+    ill = replace(config, hosts=config.hosts[1:], acquisition=as_it_is)
+    host = open_host(ill.hosts[0], chests)
+    real = host.labels.voxels == TUMOUR
+    truth = read_nifti(chests / "ill_mask.nii.gz")
+    assert real.sum() * host.scan.voxel_ml == pytest.approx((truth.voxels > 0).sum() * truth.voxel_ml)
+    for number in range(3):
+        case = make_case(number, ill, None)
+        assert case.mask.voxels[real].all()
+        assert case.mask.voxels.sum() > real.sum()
+        for lesion in case.lesions:
+            z, y, x = np.round(case.mask.to_index(lesion.centre_mm)).astype(int)
+            assert not real[z, y, x]
+
+
+def test_a_case_without_lesions_has_an_empty_mask(config):
+    case = make_case(0, replace(config, hosts=config.hosts[:1], empty_p=1.0), None)
+    assert case.lesions == ()
+    assert not case.mask.voxels.any()
+
+
+def test_a_set_is_a_data_set_and_goes_on_where_it_stopped(config, tmp_path):
+    out, seen = tmp_path / "set", []
+    write_implants(out, 3, config, progress=lambda done, count: seen.append((done, count)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert [case.name for case in find_cases(out)] == [f"implant_{n:05d}" for n in range(3)]
+    assert [finding for finding in check_dataset(out) if finding.level == "fault"] == []
+    split = read_split(out)
+    assert (len(split.train), len(split.val)) == (2, 1)
+    truth = json.loads((out / "implants.json").read_text())
+    assert set(truth["implant_00000"]) == {"host", "lesions", "distractors"}
+    before = {case.image: case.image.read_bytes() for case in find_cases(out)}
+    (out / "truth" / "implant_00001.json").unlink()
+    find_cases(out)[1].image.write_bytes(b"cut off by a crash")
+    seen.clear()
+    write_implants(out, 3, config, progress=lambda done, count: seen.append((done, count)))
+    assert seen == [(3, 3)]
+    assert {case.image: case.image.read_bytes() for case in find_cases(out)} == before
+
+
+def test_two_processes_make_the_same_set(config, tmp_path):
+    one, two = write_implants(tmp_path / "one", 2, config), write_implants(tmp_path / "two", 2, config, workers=2)
+    for a, b in zip(find_cases(one), find_cases(two), strict=True):
+        assert np.array_equal(read_nifti(a.image).voxels, read_nifti(b.image).voxels)
+        assert np.array_equal(read_nifti(a.mask).voxels, read_nifti(b.mask).voxels)
+
+
+def test_another_set_in_the_folder_is_refused(config, tmp_path):
+    write_implants(tmp_path / "set", 2, config)
+    with pytest.raises(DatasetError, match="other settings"):
+        write_implants(tmp_path / "set", 2, replace(config, seed=5))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(DatasetError, match="something else"):
+        write_implants(tmp_path / "mine", 2, config)
+    with pytest.raises(DatasetError, match="expected 2 or more"):
+        write_implants(tmp_path / "few", 1, config)
+
+
+def test_patients_are_left_out_and_unknown_ones_refused(chests):
+    assert [host.name for host in read_hosts(chests / "hosts.toml", leave_out=("somebody",))] == ["healthy"]
+    with pytest.raises(DatasetError, match="no host of nobody"):
+        read_hosts(chests / "hosts.toml", leave_out=("nobody",))
+    with pytest.raises(DatasetError, match="no host is left"):
+        read_hosts(chests / "hosts.toml", leave_out=("somebody", "healthy"))
+
+
+@pytest.mark.parametrize("text", ["", "[[hosts]]\nname = 'a'\n", "[[hosts]]\nname = 'a'\nscan = 'b'\nsize = 3\n", "[["])
+def test_what_is_no_list_of_hosts_is_refused(text, tmp_path):
+    (tmp_path / "hosts.toml").write_text(text)
+    with pytest.raises(DatasetError, match="not a list of hosts"):
+        read_hosts(tmp_path / "hosts.toml")
+
+
+def test_a_host_without_lungs_or_with_slices_that_are_not_there_is_refused(chests, tmp_path):
+    with pytest.raises(DatasetError, match="slices 0 to 999"):
+        open_host(HostSpec("healthy", "healthy.nii.gz", slices=(0, 999)), chests)
+    scan = read_nifti(chests / "healthy.nii.gz")
+    write_nifti(scan.with_voxels(np.full(scan.shape, 40, np.int16)), tmp_path / "meat.nii.gz")
+    with pytest.raises(DatasetError, match="no lungs"):
+        open_host(HostSpec("meat", "meat.nii.gz"), tmp_path)
+
+
+@pytest.mark.real
+def test_the_list_that_ships_names_scans_that_are_there(shared_data):
+    hosts = read_hosts(find_list("shipped"))
+    assert len({host.who for host in hosts}) == 8
+    assert all((shared_data / host.scan).exists() for host in hosts)
+    assert not any("RadPhantom" in host.scan for host in hosts)
