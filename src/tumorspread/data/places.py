@@ -27,7 +27,6 @@ VESSEL_HU = -500.0
 APEX, DIAPHRAGM, MEDIAL = 0.6, -0.6, 0.5
 BLOOD_HU, CONTRAST_HU = 45.0, 150.0
 MUSCLE_HU = 50.0
-AXES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +68,14 @@ class Chest:
     def to_fine(self, coarse: NDArray[np.number]) -> Points:
         """Index on the scan's grid of coarse indices."""
         return np.asarray(coarse * np.array(self.step) + np.array(self.step) // 2, float)
+
+    def bounds(self, side: int | None, margin_mm: float) -> tuple[Points, Points]:
+        """First and last index on the scan's grid of the box around a lung, or both, with a margin."""
+        lung = self.lungs > 0 if side is None else self.lungs == side
+        ends = [np.flatnonzero(lung.any(axis=others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1))]
+        margin = margin_mm / np.array(self.spacing_mm)
+        first, last = np.array(ends).T
+        return self.to_fine(first) - margin, self.to_fine(last + 1) + margin
 
     def to_coarse(self, fine: Points) -> tuple[int, ...]:
         """Coarse index of the voxel that holds a point, kept within the grid."""
@@ -121,8 +128,12 @@ def _surface(
     eroded = ndimage.binary_erosion(lung, border_value=1)
     index = np.argwhere(lung & ~eroded)
     sigma = [6.0 / s for s in coarse_mm]
-    slopes = [ndimage.gaussian_filter(lung.astype(np.float32), sigma, order, mode="nearest") for order in AXES]
-    gradient = np.stack([g[tuple(index.T)] / s for g, s in zip(slopes, coarse_mm, strict=True)], axis=1)
+    soft = ndimage.gaussian_filter(lung.astype(np.float32), sigma, mode="nearest", truncate=3)
+    last = np.array(labels.shape) - 1
+    gradient = np.zeros(index.shape)
+    for axis, one in enumerate(np.eye(3, dtype=int)):
+        ahead, behind = np.minimum(index + one, last), np.maximum(index - one, 0)
+        gradient[:, axis] = (soft[tuple(ahead.T)] - soft[tuple(behind.T)]) / coarse_mm[axis]
     inward = gradient / np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-6)
     side = labels[tuple(index.T)]
     # The patient's left runs along +x: the inner face of the left lung looks to -x, that of the right one to +x.
@@ -146,7 +157,7 @@ def _is_hilar(
     """The quarter of the mediastinal surface around which most vessels run."""
     density = np.zeros(shape, np.float32)
     density[tuple(vessels.T)] = 1
-    density = ndimage.gaussian_filter(density, [10.0 / s for s in coarse_mm])
+    density = ndimage.gaussian_filter(density, [10.0 / s for s in coarse_mm], truncate=2.5)
     here = density[tuple(index.T)]
     medial = kind == "mediastinum"
     if not medial.any() or not len(vessels):

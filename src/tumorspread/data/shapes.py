@@ -33,6 +33,8 @@ FAR_RADII = -0.6
 SMOOTHEST = 4.0
 # An outline keeps its character when its diameter changes by up to this factor.
 LARGEST_CHANGE = 3.0
+# Hooks and worms among the outlines are slips of a reader's pencil, or vessels.
+LONGEST, TRIES = 2.2, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,11 @@ class ShapeLibrary:
         near = np.flatnonzero(change < np.log(LARGEST_CHANGE))
         # Of very small or large ones there are few: then the dozen that comes nearest.
         chosen = near if len(near) >= 12 else np.argsort(change, kind="stable")[:12]
-        return self.shape(int(random.choice(chosen)))
+        for _ in range(TRIES):
+            shape = self.shape(int(random.choice(chosen)))
+            if shape.reach < LONGEST:
+                break
+        return shape
 
     def shape(self, index: int) -> TumourShape:
         """The shape of one outline."""

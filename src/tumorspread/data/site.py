@@ -32,6 +32,8 @@ FRINGE_MM = 4.0
 FRINGE_HU = (-250.0, -80.0)
 FAT_HU = 10.0
 SURE_MM = 1.5
+# Nothing is put further than this from a lung.
+AROUND_MM = 16.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +138,7 @@ class Site:
 def open_site(
     random: np.random.Generator, host: Host, centre: Points, reach_mm: float | Points, side: int | None = None
 ) -> Site:
-    """The box around a point of the host's grid.
+    """The box around a point of the host's grid, as far as it holds lung or what lies close to one.
 
     Args:
         random: draws the noise.
@@ -147,8 +149,9 @@ def open_site(
     """
     spacing = np.array(host.spacing_mm)
     half = np.asarray(reach_mm) / spacing + 2
-    low = np.clip(np.floor(centre - half), 0, np.array(host.hu.shape) - 1).astype(int)
-    high = np.clip(np.ceil(centre + half) + 1, low + 1, host.hu.shape).astype(int)
+    first, last = host.chest.bounds(side, AROUND_MM)
+    low = np.clip(np.floor(np.maximum(centre - half, first)), 0, np.array(host.hu.shape) - 1).astype(int)
+    high = np.clip(np.ceil(np.minimum(centre + half, last)) + 1, low + 1, host.hu.shape).astype(int)
     box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
     z, y, x = (
         (np.arange(a, b) - c) * s for a, b, c, s in zip(low.tolist(), high.tolist(), centre, spacing, strict=True)

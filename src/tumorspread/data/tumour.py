@@ -146,7 +146,7 @@ def _outline(body: Field, site: Site, plan: TumourPlan) -> Mask | None:
 
 def _blur(share: Field, site: Site) -> Field:
     sigma = [b / s for b, s in zip(site.blur_mm, site.spacing_mm, strict=True)]
-    return np.asarray(ndimage.gaussian_filter(share, sigma, mode="nearest"), np.float32)
+    return np.asarray(ndimage.gaussian_filter(share, sigma, mode="nearest", truncate=3), np.float32)
 
 
 def _halo(random: np.random.Generator, site: Site, depth: Field, plan: TumourPlan) -> Field:
