@@ -222,6 +222,23 @@ def test_result_folders_alone_are_registered_by_their_lungs(pairs, tmp_path):
         open_visit(str(tmp_path))
 
 
+def test_names_may_hold_commas_and_damaged_results_are_refused_in_words(pairs, tmp_path):
+    visit = pairs[0].before
+    folder = tmp_path / "a, b" / "may,1"
+    folder.mkdir(parents=True)
+    write_analysis(measure(visit.scan, visit.scan.with_voxels(visit.lesions.voxels > 0)), folder)
+    write_nifti(visit.scan, tmp_path / "a, b" / "ct,1.nii.gz")
+    assert open_visit(f"{folder},{tmp_path / 'a, b' / 'ct,1.nii.gz'}").scan is not None
+    assert open_visit(str(folder)).scan is None
+    write_nifti(visit.scan.with_voxels(np.zeros(visit.scan.shape, np.uint8)), folder / "lungs.nii.gz")
+    assert open_visit(str(folder)).lungs is None
+    (folder / "findings.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ReadError, match=r"findings\.json cannot be read"):
+        open_visit(str(folder))
+    with pytest.raises(ReadError):
+        open_visit("x" * 300 + "," + "y" * 300)
+
+
 @pytest.mark.parametrize("days", [[0], [0, 0], [5, 1], [0, 1, 2]])
 def test_days_that_are_not_ascending_or_not_as_many_are_refused(pairs, days):
     with pytest.raises(ReadError, match="ascending"):

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tumorspread.followup.matching import Match
-from tumorspread.followup.recurrence import find_returned
-from tumorspread.followup.time_points import build_time_points
+from tumorspread.followup.recurrence import find_absences
+from tumorspread.followup.time_points import History, build_time_points
 from tumorspread.followup.tracks import build_tracks
 from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.parts import Lesion, Lungs, ScanInfo
 from tumorspread.measurement.spread import measure_spread, sum_burden
+from tumorspread.scan.volume import Volume
 
 ORIGIN = (0.0, 0.0, 0.0)
 LUNGS = Lungs(1500.0, 1500.0, 3000.0)
 STEP_MM = np.array([0.0, 0.0, 5.0])
+GRID = Volume.upright(np.zeros((10, 10, 10), np.uint8), (100.0, 100.0, 100.0), centred=True)
 
 
 class Way:
@@ -53,8 +54,13 @@ STAYS = Match("stays", (1,), (1,))
 
 def followed(scans, matches):
     ways = [Way()] * len(matches)
-    tracks = build_tracks(scans, matches, None, find_returned(scans, matches, ways))
-    return tracks, build_time_points(scans, tracks, matches, ways, None)
+    absences = find_absences(scans, matches, ways, [GRID] * len(scans))
+    tracks = build_tracks(scans, matches, None, absences)
+    return tracks, build_time_points(History(scans, tracks, matches, absences, ways), None)
+
+
+def returned(scans, matches, grid=None):
+    return find_absences(scans, matches, [Way()] * len(matches), [grid or GRID] * len(scans)).returned
 
 
 def came_back(apart_mm, gap=1):
@@ -88,9 +94,9 @@ def test_a_small_return_is_stable():
 
 def test_one_that_appears_elsewhere_is_new():
     # Reach is half of the longer axis and what registration may be off by: 7 + 8 mm.
-    assert len(find_returned(*came_back(14.9), [Way()] * 2)) == 1
+    assert len(returned(*came_back(14.9))) == 1
     scans, matches = came_back(15.1)
-    assert find_returned(scans, matches, [Way()] * 2) == {}
+    assert returned(scans, matches) == {}
     tracks, points = followed(scans, matches)
     assert [p.state for p in tracks[2].points] == ["absent", "absent", "new"]
     assert points[-1].overall_response == "PD"
@@ -111,8 +117,20 @@ def test_two_that_come_back_are_told_apart_by_their_places():
     there = [(20.0, 0.0, 10.0), (0.0, 0.0, 10.0)]
     scans = [scan(*((12.0, p) for p in places)), scan(), scan(*((12.0, p) for p in there))]
     matches = [(Match("gone", (1,), ()), Match("gone", (2,), ())), (Match("new", (), (1,)), Match("new", (), (2,)))]
-    assert find_returned(scans, matches, [Way()] * 2) == {(2, 1): (0, 2), (2, 2): (0, 1)}
+    assert returned(scans, matches) == {(2, 1): (0, 2), (2, 2): (0, 1)}
+
+
+def test_a_place_is_followed_through_the_scans_that_do_not_show_it():
+    scans, matches = came_back(0.0, gap=3)
+    # Of 100 mm towards the head, so that the place at 0, 5, 10, 15 and 20 mm is shown or not by where a scan begins.
+    begins = [Volume.upright(np.zeros((20, 200, 200), np.uint8), (5.0, 5.0, 5.0), centred=True)] * 5
+    above = Volume(begins[0].voxels, begins[0].affine + np.outer([0, 0, 200.0, 0], [0, 0, 0, 1]))
+    grids = [begins[0], above, begins[0], above, begins[0]]
+    absences = find_absences(scans, matches, [Way()] * 4, grids)
+    assert absences.hidden == {(0, 2): frozenset({1, 3})}
+    tracks = build_tracks(scans, matches, None, absences)
+    assert [p.state for p in tracks[1].points] == ["baseline", "not_covered", "gone", "not_covered", "stays"]
 
 
 def test_nothing_gone_nothing_returned():
-    assert find_returned([scan(), scan()], [()], [SimpleNamespace()]) == {}
+    assert returned([scan(), scan()], [()]) == {}

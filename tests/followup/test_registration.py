@@ -51,6 +51,24 @@ def test_a_patient_that_was_moved_is_found_to_a_millimetre(chest, degrees):
     assert found.remarks == ()
 
 
+@pytest.mark.parametrize("part", [slice(0, 30), slice(38, None)], ids=["bases", "apices"])
+@pytest.mark.parametrize("shift_mm", [(0.0, 0.0, 0.0), (15.0, -12.0, 70.0)], ids=["as it lay", "moved"])
+def test_a_scan_of_part_of_the_lungs_is_not_stretched_over_all_of_them(chest, part, shift_mm):
+    lungs = lungs_of(chest)
+    first = part.start or 0
+    cut = [v.crop((first, 0, 0), (part.stop or v.shape[0], *v.shape[1:])) for v in (chest, lungs)]
+    motion = np.eye(4)
+    motion[:3, 3] = shift_mm
+    piece, piece_lungs = (Volume(v.voxels, motion @ v.affine) for v in cut)
+    found = register(piece, chest, piece_lungs, lungs)
+    inside = piece.to_world(np.argwhere(piece_lungs.voxels > 0)[::201])
+    errors = np.linalg.norm(found.map_points(inside) - (inside - shift_mm), axis=1)
+    assert np.median(errors) < 1.5
+    assert np.percentile(errors, 95) < 5.0
+    assert found.dice_after > 0.95
+    assert found.remarks == ()
+
+
 def test_flipped_storage_of_a_scan_changes_nothing(chest):
     lungs = lungs_of(chest)
     affine = chest.affine.copy()

@@ -13,7 +13,13 @@ OTHERS = ("CR", "non-CR/non-PD", "NE", "none")
 
 
 def sums(*numbers):
-    return [TargetSum(n, n is None or n > 0) for n in numbers]
+    """The sum at each time; None where no target could be evaluated, (n,) where only some were, n mm together."""
+    return [_sum(n) for n in numbers]
+
+
+def _sum(number):
+    evaluated = number[0] if isinstance(number, tuple) else number or 0
+    return TargetSum(evaluated, number is None or evaluated > 0, number is not None and not isinstance(number, tuple))
 
 
 @pytest.mark.parametrize(
@@ -47,6 +53,10 @@ def sums(*numbers):
         ((100, 0, 4), "PR"),
         # Not evaluated: never a response; a nadir that is unknown is left out.
         ((100, None), "NE"),
+        # But what could be evaluated may be progression by itself, as in the appendix: 50 mm, then two of three 80 mm.
+        ((50, (80,)), "PD"),
+        ((50, (59.9,)), "NE"),
+        ((50, (30,)), "NE"),
         ((100, None, 60), "PR"),
         ((100, 50, None, 60), "PD"),
         # Unchanged.

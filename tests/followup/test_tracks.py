@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tumorspread.followup.matching import Match
-from tumorspread.followup.time_points import build_time_points
+from tumorspread.followup.recurrence import Absences, find_absences
+from tumorspread.followup.time_points import History, build_time_points
 from tumorspread.followup.tracks import build_tracks
 from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.parts import Lesion, Lungs, ScanInfo
 from tumorspread.measurement.spread import measure_spread, sum_burden
+from tumorspread.scan.volume import Volume
 
 ORIGIN = (0.0, 0.0, 0.0)
 LUNGS = Lungs(1500.0, 1500.0, 3000.0)
@@ -48,10 +49,30 @@ def stays(*pairs):
     return tuple(Match("stays", (a,), (b,)) for a, b in pairs)
 
 
-def followed(scans, matches, days=None):
-    tracks = build_tracks(scans, matches, days)
-    registrations = [SimpleNamespace(dice_before=0.8, dice_after=0.98)] * len(matches)
-    return tracks, build_time_points(scans, tracks, matches, registrations, days)
+class Way:
+    """All scans lie alike."""
+
+    dice_before = 0.8
+
+    def __init__(self, dice_after):
+        self.dice_after = dice_after
+
+    def map_points(self, points_mm):
+        return np.asarray(points_mm)
+
+    map_back = map_points
+
+
+GRID = Volume.upright(np.zeros((10, 10, 10), np.uint8), (100.0, 100.0, 100.0), centred=True)
+
+
+def followed(scans, matches, days=None, *, hidden=None, dice_after=None):
+    ways = [Way(after) for after in (dice_after or [0.98] * len(matches))]
+    # A grid of 1 m in which the lesions of `hidden` (scan, lesion) lie outside.
+    absences = find_absences(scans, matches, ways, [GRID] * len(scans))
+    absences = Absences(absences.returned, {node: frozenset(at) for node, at in (hidden or {}).items()})
+    tracks = build_tracks(scans, matches, days, absences)
+    return tracks, build_time_points(History(scans, tracks, matches, absences, ways), days)
 
 
 def states(track):
@@ -136,17 +157,61 @@ def test_all_targets_gone_is_complete_only_without_other_lesions():
     assert tracks[0].change.reasons["doubling_time_days"] == "the lesion is gone"
 
 
-def test_what_a_scan_does_not_show_is_not_evaluated_and_comes_back():
+OUT_OF_SIGHT = [
+    (*stays((1, 1)), Match("not_covered", (2,), ())),
+    (*stays((1, 1)), Match("not_covered", (), (2,))),
+]
+
+
+def test_what_a_scan_does_not_show_is_not_evaluated_and_is_the_same_when_it_comes_back():
     scans = [scan(30, 20), scan(30), scan(30, 20)]
-    matches = [(*stays((1, 1)), Match("not_covered", (2,), ())), (*stays((1, 1)), Match("not_covered", (), (2,)))]
-    tracks, points = followed(scans, matches)
-    assert [p.state for p in tracks[1].points] == ["baseline", "not_covered", "not_covered"]
+    tracks, points = followed(scans, OUT_OF_SIGHT, hidden={(0, 2): {1}})
+    assert [states(t) for t in tracks] == [["baseline", "stays", "stays"], ["baseline", "not_covered", "stays"]]
     assert tracks[1].points[1].volume_ml is None
-    assert responses(points) == [None, "NE", "NE"]
+    assert responses(points) == [None, "NE", "SD"]
+    assert [p.sum_of_target_axes_mm for p in points] == [50, None, 50]
     assert points[1].reasons["sum_of_target_axes_mm"] == "a scan does not show its place"
-    # What was out of sight cannot be called new.
-    assert states(tracks[2]) == ["absent", "not_covered", "stays"]
     assert points[2].new_lesion_ids == ()
+    # Nor is the volume of such a scan a response, or the nadir of a later one.
+    assert [p.volume_response for p in points] == [None, "NE", "SD"]
+
+
+def test_what_is_seen_may_be_progression_though_not_all_is_seen():
+    scans = [scan(22, 20), scan(60)]
+    matches = [(Match("not_covered", (1,), ()), *stays((2, 1)))]
+    _, points = followed(scans, matches, hidden={(0, 1): {1}})
+    assert (points[1].target_response, points[1].overall_response) == ("PD", "PD")
+    assert points[1].sum_of_target_axes_mm is None
+    _, points = followed([scan(22, 20), scan(21)], matches, hidden={(0, 1): {1}})
+    assert points[1].overall_response == "NE"
+
+
+def test_a_lesion_where_no_scan_looked_before_is_new():
+    scans = [scan(30), scan(30, 42)]
+    matches = [(*stays((1, 1)), Match("not_covered", (), (2,)))]
+    tracks, points = followed(scans, matches)
+    assert states(tracks[1]) == ["not_covered", "new"]
+    assert points[1].new_lesion_ids == (2,)
+    assert (points[1].overall_response, points[1].volume_response) == ("PD", "NE")
+
+
+def test_a_lesion_that_merges_later_is_no_part_of_the_targets_before():
+    scans = [scan(30, 28, 20), scan(30, 28, 20), scan(38, 28)]
+    matches = [stays((1, 1), (2, 2), (3, 3)), (Match("merged", (1, 3), (1,)), *stays((2, 2)))]
+    _, points = followed(scans, matches)
+    assert [p.sum_of_target_axes_mm for p in points] == [58, 58, 66]
+    assert responses(points) == [None, "SD", "SD"]
+    assert [p.other_response for p in points] == [None, "non-CR/non-PD", "non-CR/non-PD"]
+
+
+def test_where_the_lungs_do_not_meet_there_is_no_response_then_or_later():
+    scans = [scan(30), scan(10), scan(10)]
+    _, points = followed(scans, [stays((1, 1))] * 2, dice_after=[0.85, 0.99])
+    for point in points[1:]:
+        assert (point.overall_response, point.target_response, point.volume_response) == (None, None, None)
+        assert "do not meet" in point.reasons["overall_response"]
+    _, points = followed(scans, [stays((1, 1))] * 2, dice_after=[0.99, 0.85])
+    assert [p.overall_response for p in points] == [None, "PR", None]
 
 
 def test_a_target_that_splits_counts_with_all_its_parts_and_one_that_merges_as_a_whole():

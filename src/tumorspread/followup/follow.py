@@ -13,15 +13,15 @@ from tumorspread._version import __version__
 from tumorspread.errors import MaskError, ReadError
 from tumorspread.followup.matching import Match, match_lesions
 from tumorspread.followup.record import FollowUp
-from tumorspread.followup.recurrence import find_returned
+from tumorspread.followup.recurrence import find_absences, shows
 from tumorspread.followup.registration import Registration, register
-from tumorspread.followup.time_points import build_time_points
+from tumorspread.followup.time_points import History, build_time_points
 from tumorspread.followup.tracks import build_tracks, expect_places
 from tumorspread.measurement.findings import Findings
 from tumorspread.pipeline import Analysis, measure
 from tumorspread.scan.nifti import read_nifti
 from tumorspread.scan.read import read, read_labels
-from tumorspread.scan.volume import Remark, Volume
+from tumorspread.scan.volume import Remark, Reorientation, Volume
 
 MARGIN_MM = 20.0
 
@@ -72,7 +72,9 @@ def open_visit(place: str) -> Visit:
     Raises:
         ReadError, GeometryError, MaskError: something of it is missing, damaged, or lies on another grid.
     """
-    first, _, second = (place, "", "") if Path(place).exists() else place.partition(",")
+    first, second = _split_place(place)
+    if not _is_there(first):
+        raise ReadError(f"{first[:120]}: no such file or folder; expected RESULT, RESULT,SCAN or SCAN,MASK")
     folder = Path(first)
     if (folder / "findings.json").is_file():
         return _open_result(folder, Path(second) if second else None)
@@ -81,17 +83,39 @@ def open_visit(place: str) -> Visit:
     return Visit.of(measure(first, second))
 
 
+def _split_place(place: str) -> tuple[str, str]:
+    """The two halves at the comma that leaves a file or folder on both sides; names may hold commas too."""
+    if _is_there(place):
+        return place, ""
+    parts = place.split(",")
+    halves = [(",".join(parts[:n]), ",".join(parts[n:])) for n in range(1, len(parts))]
+    both = [(one, other) for one, other in halves if _is_there(one) and _is_there(other)]
+    return (both or halves or [(place, "")])[0]
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a name that is too long for a file is none
+        return False
+
+
 def _open_result(folder: Path, scan: Path | None) -> Visit:
-    findings = Findings.from_json((folder / "findings.json").read_text(encoding="utf-8"))
+    try:
+        text = (folder / "findings.json").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReadError(f"{folder.name}: findings.json cannot be read ({error}); make the result anew") from error
+    findings = Findings.from_json(text)
     lesions = read_nifti(folder / "lesions.nii.gz")
     labels = np.unique(lesions.voxels[lesions.voxels > 0]).tolist()
     if labels != [lesion.id for lesion in findings.lesions]:
         raise MaskError(f"{folder.name}: lesions.nii.gz and findings.json hold different lesions; make them anew")
-    lungs = folder / "lungs.nii.gz"
+    path = folder / "lungs.nii.gz"
+    lungs = read_labels(path, lesions) if path.is_file() else None
     volume = read(scan) if scan is not None else None
     if volume is not None and not volume.same_grid(lesions):
         raise MaskError(f"{scan}: not the scan of {folder.name}: it lies on another grid")
-    return Visit(findings, lesions, read_labels(lungs, lesions) if lungs.is_file() else None, volume)
+    return Visit(findings, lesions, lungs if lungs is not None and lungs.voxels.any() else None, volume)
 
 
 def follow(
@@ -123,11 +147,11 @@ def follow(
         if progress is not None:
             progress(number, len(visits) - 1)
     findings = [visit.findings for visit in visits]
-    returned = find_returned(findings, matches, registrations)
-    tracks = expect_places(build_tracks(findings, matches, since, returned), registrations)
+    absences = find_absences(findings, matches, registrations, [visit.lesions for visit in visits])
+    tracks = expect_places(build_tracks(findings, matches, since, absences), registrations)
     followup = FollowUp(
         software=f"tumorspread {__version__}",
-        time_points=build_time_points(findings, tracks, matches, registrations, since),
+        time_points=build_time_points(History(findings, tracks, matches, absences, registrations), since),
         tracks=tracks,
         warnings=tuple(_warnings(visits, registrations)),
     )
@@ -159,11 +183,11 @@ def _match(before: Visit, after: Visit, registration: Registration) -> tuple[Mat
         np.asarray(grid.voxels),
         grid.spacing_mm,
         ids_before=ids,
-        outside_before=[n for n, point in zip(ids, back, strict=True) if not _shows(after.lesions, point)],
+        outside_before=[n for n, point in zip(ids, back, strict=True) if not shows(after.lesions, point)],
         outside_after=[
             lesion.id
             for lesion, point in zip(after.findings.lesions, there, strict=True)
-            if not _shows(before.lesions, point)
+            if not shows(before.lesions, point)
         ],
     )
 
@@ -190,17 +214,14 @@ def _largest_mm(visit: Visit) -> float:
     return MARGIN_MM + max((lesion.max_3d_mm or lesion.long_axis_mm for lesion in visit.findings.lesions), default=60.0)
 
 
-def _shows(volume: Volume, point_mm: np.ndarray) -> bool:
-    index = volume.to_index(point_mm)
-    return bool(((index >= -0.5) & (index <= np.array(volume.shape) - 0.5)).all())
-
-
 def _warnings(visits: Sequence[Visit], registrations: Sequence[Registration]) -> list[Remark]:
     named = []
     for visit, registration in zip(visits[1:], registrations, strict=True):
         source = visit.findings.scan.source
         named += [replace(remark, text=f"{source}: {remark.text}") for remark in registration.remarks]
-    slices = {round(visit.findings.scan.spacing_mm[0], 1) for visit in visits}
+    slices = {
+        round(Reorientation.to_canonical(visit.lesions).apply(visit.lesions).spacing_mm[0], 1) for visit in visits
+    }
     if max(slices) > 1.5 * min(slices):
         text = f"the scans have slices of {min(slices):g} to {max(slices):g} mm: part of a change may be theirs"
         named.append(Remark("slices_differ", text))

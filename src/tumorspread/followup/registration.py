@@ -14,19 +14,13 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import ArrayLike, NDArray
 
+from tumorspread.followup.alignment import AIR_HU, IDENTITY, align, make_picture, to_image
 from tumorspread.scan.volume import Remark, Volume
 
-GRID_MM = 2.5
-AIR_HU, TISSUE_HU = -1000.0, 100.0
-# Coarse to fine: how much the grid shrinks, and demons at that level.
-LEVELS = ((4, 80), (2, 80), (1, 60))
-SMOOTHING_VOXELS = 1.5
 # Fixed-point steps of the way back; each takes most of what is left of an error.
 INVERSE_STEPS = 25
 # Below this overlap of the lungs nothing that follows can be trusted.
 POOR_DICE = 0.9
-# An image of lung masks alone has edges only; some blur gives demons a slope to climb.
-MASK_BLUR_MM = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +29,7 @@ class Registration:
 
     Attributes:
         transform: SimpleITK's, from LPS mm in the fixed scan to LPS mm in the moving one.
-        dice_before: overlap of the lungs where the two scans lie; None where a scan has no lungs.
+        dice_before: overlap of the lungs where the two scans lie, of what both show; None where one has no lungs.
         dice_after: the same after registration.
         remarks: codes `registration_poor`, `registered_by_lungs_alone`, `registered_without_lungs`.
     """
@@ -74,7 +68,7 @@ class Registration:
 
 def unregistered() -> Registration:
     """The scans as they lie: every point is found where it is."""
-    return Registration(sitk.Transform(3, sitk.sitkIdentity), None, None, ())
+    return Registration(IDENTITY, None, None, ())
 
 
 def register(
@@ -98,115 +92,24 @@ def register(
     by_scans = fixed is not None and moving is not None
     if not by_lungs and not by_scans:
         raise ValueError("registration needs two scans, or the lungs of both")
-    pair = (fixed if by_scans else None, fixed_lungs if by_lungs else None)
-    images = _prepared(*pair), _prepared(moving if by_scans else None, moving_lungs if by_lungs else None)
-    transform = _affine(*images)
-    transform = _deformed(*images, transform)
+    pictures = [
+        make_picture(scan if by_scans else None, lungs if by_lungs else None)
+        for scan, lungs in ((fixed, fixed_lungs), (moving, moving_lungs))
+    ]
+    transform = align(*pictures, by_lungs=by_lungs)
     dice: tuple[float | None, float | None] = (None, None)
     if fixed_lungs is not None and moving_lungs is not None:
-        identity = sitk.Transform(3, sitk.sitkIdentity)
-        dice = (_dice(fixed_lungs, moving_lungs, identity), _dice(fixed_lungs, moving_lungs, transform))
+        dice = (_dice(fixed_lungs, moving_lungs, IDENTITY), _dice(fixed_lungs, moving_lungs, transform))
     return Registration(transform, *dice, tuple(_remarks(by_scans, by_lungs, *dice)))
 
 
-def to_image(volume: Volume) -> Any:
-    """The volume as SimpleITK's image, whose world is LPS mm as ours."""
-    voxels = volume.voxels
-    image = sitk.GetImageFromArray(voxels.view(np.uint8) if voxels.dtype == bool else np.ascontiguousarray(voxels))
-    # Columns of the affine go by (z, y, x); SimpleITK counts (x, y, z).
-    image.SetSpacing(volume.spacing_mm[::-1])
-    image.SetDirection(volume.directions[:, ::-1].ravel().tolist())
-    image.SetOrigin(volume.to_world((0, 0, 0)).tolist())
-    return image
-
-
-def _prepared(scan: Volume | None, lungs: Volume | None) -> Any:
-    """The image that is registered: on a grid of 2.5 mm, around the lungs, with one value outside them."""
-    if lungs is None:
-        return _clipped(scan, _grid(scan, np.array([[0, n - 1] for n in scan.shape]))) if scan is not None else None
-    filled = [np.flatnonzero((lungs.voxels > 0).any(tuple({0, 1, 2} - {a}))) for a in range(3)]
-    grid = _grid(lungs, np.array([[f[0], f[-1]] for f in filled]))
-    inside = _onto(lungs.with_voxels((lungs.voxels > 0).astype(np.float32)), grid, 0.0)
-    if scan is None:
-        return sitk.DiscreteGaussian(inside * (AIR_HU - TISSUE_HU) + TISSUE_HU, MASK_BLUR_MM**2)
-    return _clipped(scan, grid) * inside + TISSUE_HU * (1.0 - inside)
-
-
-def _clipped(scan: Volume, grid: Any) -> Any:
-    hu = np.nan_to_num(scan.voxels.astype(np.float32), nan=AIR_HU)
-    return _onto(scan.with_voxels(np.clip(hu, AIR_HU, TISSUE_HU)), grid, TISSUE_HU)
-
-
-def _grid(frame: Volume, ends: NDArray[np.intp]) -> Any:
-    """An empty image of 2.5 mm along the axes of the world, 20 mm wider than the box between two indices an axis."""
-    corners = frame.to_world(np.stack(np.meshgrid(*ends), -1).reshape(-1, 3))
-    low, high = corners.min(axis=0) - 20, corners.max(axis=0) + 20
-    grid = sitk.Image(np.maximum(1, np.ceil((high - low) / GRID_MM)).astype(int).tolist(), sitk.sitkFloat32)
-    grid.SetSpacing([GRID_MM] * 3)
-    grid.SetOrigin(low.tolist())
-    return grid
-
-
-def _onto(volume: Volume, grid: Any, outside: float) -> Any:
-    """Linearly interpolated after a blur that keeps fine slices from aliasing."""
-    image = sitk.Cast(to_image(volume), sitk.sitkFloat32)
-    sigmas = [max(0.0, 0.4 * (GRID_MM - mm)) for mm in image.GetSpacing()]
-    if max(sigmas) > 0:
-        image = sitk.DiscreteGaussian(image, [max(s, 1e-3) ** 2 for s in sigmas])
-    return sitk.Resample(image, grid, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkLinear, outside)
-
-
-def _affine(fixed: Any, moving: Any) -> Any:
-    """Affine by correlation, from where the centres of the air meet."""
-    shift = sitk.CenteredTransformInitializer(
-        TISSUE_HU - fixed, TISSUE_HU - moving, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS
-    )
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsCorrelation()
-    method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(0.25)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(2.0, 1e-3, 120, relaxationFactor=0.6)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([4, 2])
-    method.SetSmoothingSigmasPerLevel([4.0, 2.0])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    method.SetInitialTransform(shift, inPlace=False)
-    return method.Execute(fixed, moving)
-
-
-def _deformed(fixed: Any, moving: Any, start: Any) -> Any:
-    """The affine transform and after it a displacement field, coarse to fine."""
-    warped = sitk.Resample(moving, fixed, start, sitk.sitkLinear, TISSUE_HU)
-    field = None
-    for shrink, rounds in LEVELS:
-        one, other = (_shrunk(image, shrink) for image in (fixed, warped))
-        if field is None:
-            field = sitk.Image(one.GetSize(), sitk.sitkVectorFloat64)
-            field.CopyInformation(one)
-        field = sitk.Resample(field, one, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkLinear)
-        demons = sitk.DiffeomorphicDemonsRegistrationFilter()
-        demons.SetNumberOfIterations(rounds)
-        demons.SetStandardDeviations(SMOOTHING_VOXELS)
-        demons.SetSmoothDisplacementField(True)
-        field = demons.Execute(one, other, field)
-    # The last given is applied first: a fixed point is displaced, then goes through the affine transform.
-    return sitk.CompositeTransform([start, sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))])
-
-
-def _shrunk(image: Any, factor: int) -> Any:
-    if factor == 1:
-        return image
-    blurred = sitk.SmoothingRecursiveGaussian(image, 0.5 * factor * GRID_MM)
-    return sitk.Shrink(blurred, [min(factor, n) for n in image.GetSize()])
-
-
 def _dice(fixed: Volume, moving: Volume, transform: Any) -> float:
-    brought = sitk.Resample(
-        to_image(moving.with_voxels((moving.voxels > 0).astype(np.uint8))),
-        to_image(fixed), transform, sitk.sitkNearestNeighbor, 0,
-    )  # fmt: skip
-    one, other = fixed.voxels > 0, sitk.GetArrayViewFromImage(brought) > 0
+    """Overlap of the lungs where both scans show something; 0 where they show nothing in common."""
+    # 1 outside the lungs and 2 inside, so that 0 is where the moving scan shows nothing.
+    levels = moving.with_voxels((moving.voxels > 0).astype(np.uint8) + np.uint8(1))
+    brought = sitk.Resample(to_image(levels), to_image(fixed), transform, sitk.sitkNearestNeighbor, 0)
+    found = sitk.GetArrayViewFromImage(brought)
+    one, other = (fixed.voxels > 0) & (found > 0), found > 1
     total = int(np.count_nonzero(one)) + int(np.count_nonzero(other))
     return 2 * int(np.count_nonzero(one & other)) / max(1, total)
 

@@ -23,12 +23,14 @@ class TargetSum:
     """The sum of the targets' long axes at one time.
 
     Attributes:
-        sum_mm: None where a target could not be evaluated.
+        sum_mm: of those that could be evaluated.
         present: whether any target is still there.
+        is_whole: whether all could be evaluated.
     """
 
-    sum_mm: float | None
+    sum_mm: float
     present: bool
+    is_whole: bool = True
 
 
 def target_response(sums: Sequence[TargetSum]) -> TargetResponse:
@@ -42,14 +44,14 @@ def target_response(sums: Sequence[TargetSum]) -> TargetResponse:
         baseline. SD: neither. NE: a target could not be evaluated and what was does not make PD.
     """
     baseline, last = sums[0], sums[-1]
-    if last.sum_mm is None or baseline.sum_mm is None:
+    nadir = min(s.sum_mm for s in sums[:-1] if s.is_whole)
+    grown = last.sum_mm - nadir
+    if last.present and _at_least(grown, ABSOLUTE_MM) and _at_least(grown, PROGRESSIVE * nadir):
+        return "PD"
+    if not last.is_whole:
         return "NE"
     if not last.present:
         return "CR"
-    nadir = min(s.sum_mm for s in sums[:-1] if s.sum_mm is not None)
-    grown = last.sum_mm - nadir
-    if _at_least(grown, ABSOLUTE_MM) and _at_least(grown, PROGRESSIVE * nadir):
-        return "PD"
     return "PR" if _at_least(PARTIAL * baseline.sum_mm, last.sum_mm - baseline.sum_mm) else "SD"
 
 

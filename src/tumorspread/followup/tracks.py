@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from tumorspread.followup.matching import Kind, Match
 from tumorspread.followup.record import Change, State, Track, TrackPoint
-from tumorspread.followup.recurrence import Node
+from tumorspread.followup.recurrence import Absences, Node
 from tumorspread.followup.registration import Registration
 from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.parts import Lesion, Reasons
@@ -33,7 +32,7 @@ def build_tracks(
     findings: Sequence[Findings],
     matches: Sequence[Sequence[Match]],
     days: Sequence[float] | None,
-    returned: Mapping[Node, Node] = MappingProxyType({}),
+    absences: Absences = Absences(),
 ) -> tuple[Track, ...]:
     """Join the matches between neighbouring scans to tracks.
 
@@ -41,12 +40,12 @@ def build_tracks(
         findings: of each scan, in the order of time.
         matches: of each scan with the next; one fewer.
         days: of each scan since the first; None where unknown.
-        returned: from `find_returned`.
+        absences: from `find_absences`.
 
     Returns:
         Every lesion of every scan in one track.
     """
-    groups = _groups(findings, matches, returned)
+    groups = _groups(findings, matches, absences)
     targets = set(findings[0].burden.target_ids)
     tracks = []
     for number, group in enumerate(groups, 1):
@@ -56,9 +55,7 @@ def build_tracks(
     return tuple(tracks)
 
 
-def _groups(
-    findings: Sequence[Findings], matches: Sequence[Sequence[Match]], returned: Mapping[Node, Node]
-) -> list[_Group]:
+def _groups(findings: Sequence[Findings], matches: Sequence[Sequence[Match]], absences: Absences) -> list[_Group]:
     """Lesions that matches join, over all scans; those of the baseline first, the largest first."""
     parent: dict[Node, Node] = {(t, n.id): (t, n.id) for t, f in enumerate(findings) for n in f.lesions}
 
@@ -71,9 +68,9 @@ def _groups(
         first, last = sorted((root(one), root(other)))
         parent[last] = first
 
-    hidden: dict[Node, set[int]] = {}
+    hidden = {node: set(scans) for node, scans in absences.hidden.items()}
     kinds: dict[Node, Kind] = {}
-    for node, earlier in returned.items():
+    for node, earlier in absences.returned.items():
         join(node, earlier)
     for t, pairs in enumerate(matches):
         for match in pairs:
@@ -81,8 +78,8 @@ def _groups(
             for node in nodes[1:]:
                 join(nodes[0], node)
             kinds |= {(t + 1, n): match.kind for n in match.after}
-            if match.kind == "not_covered":
-                hidden.setdefault(nodes[0], set()).add(t + 1 if match.before else t)
+            if match.kind == "not_covered" and not match.before:
+                hidden.setdefault(nodes[0], set()).add(t)
     members: dict[Node, list[Node]] = {}
     for node in sorted(parent):
         members.setdefault(root(node), []).append(node)
@@ -121,25 +118,22 @@ def _centre(lesions: Sequence[Lesion]) -> Triple:
 def _state(group: _Group, scan: int) -> State:
     before = group.lesions[scan - 1] if scan else ()
     if not group.lesions[scan]:
-        if scan in group.hidden or _hidden_before(group, scan):
+        if scan in group.hidden:
             return "not_covered"
-        return "gone" if before else "absent"
+        covered = [lesions for t, lesions in enumerate(group.lesions[:scan]) if t not in group.hidden]
+        return "gone" if covered and covered[-1] else "absent"
     if scan == 0:
         return "baseline"
     if not before:
-        if scan - 1 in group.hidden:
-            return "stays"
-        return "returned" if any(group.lesions[:scan]) else "new"
+        # RECIST 1.1 (4.3.5): a lesion in a place that was not scanned before is a new one too.
+        if not any(group.lesions[:scan]):
+            return "new"
+        return "stays" if scan - 1 in group.hidden else "returned"
     kinds = group.kinds[scan]
     for kind in ("stays", "merged", "split"):
         if kinds == {kind}:
             return kind
     return "regrouped"
-
-
-def _hidden_before(group: _Group, scan: int) -> bool:
-    """Whether the track was lost from view, not gone, in the scan before."""
-    return scan > 0 and not group.lesions[scan - 1] and scan - 1 in group.hidden
 
 
 def expect_places(tracks: Sequence[Track], registrations: Sequence[Registration]) -> tuple[Track, ...]:
