@@ -7,48 +7,20 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
+from tests.measurement.conftest import LUNGS, SHAPE, SPACING, balls, box_lungs, lobe_map, points_mm
 
-from tumorspread.errors import MaskError
 from tumorspread.measurement.gaps import nearest_lesions
 from tumorspread.measurement.lesions import measure_lesions
-from tumorspread.measurement.lobes import LOBES, read_lobe_map
+from tumorspread.measurement.lobes import LOBES
 from tumorspread.measurement.parts import Lungs
 from tumorspread.measurement.pieces import label_lesions
 from tumorspread.measurement.place import locate_lesions
 from tumorspread.measurement.zones import lung_parts
 from tumorspread.scan.volume import Reorientation, Volume
 
-SPACING = (2.5, 1.25, 1.25)
-SHAPE = (80, 120, 200)  # 200 x 150 x 250 mm
-# Right lung from 20 to 95 mm along x, mediastinum of 60 mm, left lung from 155 to 230 mm; both 120 x 150 mm.
-X_MM = {2: (20.0, 95.0), 1: (155.0, 230.0)}
-Y_MM, Z_MM = (15.0, 135.0), (25.0, 175.0)
-LUNGS = Lungs(1350.0, 1350.0, 2700.0)
 ORIENTATIONS = [
     Reorientation(axes, flips) for axes in permutations(range(3)) for flips in product((False, True), repeat=3)
 ]
-
-
-def points_mm():
-    """Places of the voxel centres along (z, y, x), mm from the edge of the grid."""
-    return np.meshgrid(*[(np.arange(n) + 0.5) * s for n, s in zip(SHAPE, SPACING, strict=True)], indexing="ij")
-
-
-def box_lungs():
-    z, y, x = points_mm()
-    sides = np.zeros(SHAPE, np.uint8)
-    inside = (z > Z_MM[0]) & (z < Z_MM[1]) & (y > Y_MM[0]) & (y < Y_MM[1])
-    for side, (low, high) in X_MM.items():
-        sides[inside & (x > low) & (x < high)] = side
-    return sides
-
-
-def balls(*centres_and_radii):
-    z, y, x = points_mm()
-    mask = np.zeros(SHAPE, np.uint8)
-    for (cz, cy, cx), radius in centres_and_radii:
-        mask[(z - cz) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 <= radius**2] = 1
-    return mask
 
 
 def located(mask, sides=None, lungs=LUNGS, lobes=None):
@@ -197,60 +169,8 @@ def test_nearest_lesions_are_those_of_a_search_over_all_pairs():
         assert 0 <= found[n][1] < min(apart)
 
 
-def lobe_map():
-    """Lobes of the box lungs: upper and lower halves, and a middle lobe in front on the right."""
-    z, y, _ = points_mm()
-    sides, lobes = box_lungs(), np.zeros(SHAPE, np.uint8)
-    lobes[(sides == 1) & (z > 100)], lobes[(sides == 1) & (z <= 100)] = 1, 2
-    lobes[(sides == 2) & (z > 100)], lobes[(sides == 2) & (z <= 100)] = 3, 5
-    lobes[(sides == 2) & (z > 80) & (z < 120) & (y < 60)] = 4
-    return lobes
-
-
-@pytest.mark.parametrize("numbers", [(10, 11, 12, 13, 14), (13, 14, 15, 16, 17), (1, 2, 3, 4, 5)])
-@pytest.mark.parametrize("others", [False, True])
-def test_lobes_by_any_known_convention_are_understood(numbers, others):
-    lobes = lobe_map()
-    table = np.array([0, *numbers], np.uint16)
-    labels = table[lobes]
-    if others:  # organs of the same file
-        labels[:4, :4, :4] = 51
-        labels[:4, 10:14, :4] = max(numbers) + 1
-    found = read_lobe_map(Volume.upright(labels, SPACING))
-    assert np.array_equal(found.lobes, lobes)
-    assert np.array_equal(found.lungs.labels, box_lungs())
-    assert found.lungs.volumes.left_ml == pytest.approx(1350)
-
-
-@pytest.mark.parametrize("right_first", [True, False])
-def test_a_mask_of_two_lungs_tells_its_sides_by_where_they_lie(right_first):
-    sides = box_lungs()
-    labels = np.where(sides > 0, 3 - sides, 0) if right_first else sides
-    found = read_lobe_map(Volume.upright(labels.astype(np.uint16), SPACING))
-    assert found.lobes is None
-    assert np.array_equal(found.lungs.labels, sides)
-
-
 def test_a_lesion_lies_in_the_lobe_that_holds_most_of_it():
     lobes = lobe_map()
     mask = balls(((150.0, 75.0, 60.0), 9.0), ((100.0, 40.0, 60.0), 8.0), ((50.0, 75.0, 190.0), 7.0))
     assert [n.lobe for n in located(mask, lobes=lobes)] == ["right_upper", "right_middle", "left_lower"]
     assert [p.name for p in lung_parts(box_lungs(), lobes, 1.0) if p.kind == "lobe"] == list(LOBES)
-
-
-def test_lobes_in_the_wrong_place_are_refused():
-    mirrored = np.ascontiguousarray(lobe_map()[:, :, ::-1]).astype(np.uint16)
-    with pytest.raises(MaskError, match="left lobe lies to the right"):
-        read_lobe_map(Volume.upright(mirrored, SPACING))
-    upside_down = np.ascontiguousarray(lobe_map()[::-1]).astype(np.uint16)
-    with pytest.raises(MaskError, match="upper lobe lies below"):
-        read_lobe_map(Volume.upright(upside_down, SPACING))
-
-
-@pytest.mark.parametrize("labels", [(), (7,), (1, 2, 3), (1,)])
-def test_labels_of_no_known_kind_are_refused(labels):
-    voxels = np.zeros((10, 10, 10), np.uint16)
-    for place, label in enumerate(labels):
-        voxels[place, :, :] = label
-    with pytest.raises(MaskError, match=r"expected"):
-        read_lobe_map(Volume.upright(voxels, SPACING))

@@ -18,11 +18,12 @@ from scipy import ndimage
 
 from tumorspread.measurement.closing import close_lung
 from tumorspread.measurement.coarse import AIR_HU, IN_SLICE, CoarseScan, Image, Labels, Mask, coarsen, refine
-from tumorspread.measurement.lung_checks import check_lungs
+from tumorspread.measurement.lung_checks import LEFT, RIGHT, check_lungs
 from tumorspread.measurement.parts import Lungs
 from tumorspread.scan.volume import Remark, Volume
 
-LEFT, RIGHT = 1, 2
+__all__ = ["LEFT", "RIGHT", "LungMask", "segment_lungs"]
+
 LUNG_HU = -700.0
 # Free gas and room air lie below -960 HU; a slice of a lung with bad emphysema does by 65 %, measured.
 GAS_HU, GAS_SHARE = -960.0, 0.75

@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from tumorspread.measurement.gaps import nearest_lesions
 from tumorspread.measurement.lobes import LOBES
-from tumorspread.measurement.lungs import LEFT, RIGHT
+from tumorspread.measurement.lung_checks import LEFT, RIGHT
 from tumorspread.measurement.parts import Lesion, Lungs, Reasons
 from tumorspread.measurement.pieces import lesion_boxes
 from tumorspread.measurement.surface import surface_points
