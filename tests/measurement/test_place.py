@@ -36,8 +36,10 @@ def test_distances_to_pleura_and_mediastinum_are_those_of_the_formula(centre_x, 
     (lesion,) = located(balls(((100.0, 75.0, centre_x), radius)))
     to_ribs, to_medial = centre_x - 20 - radius, 95 - centre_x - radius
     assert lesion.side == "right"
-    assert lesion.distance_to_pleura_mm == pytest.approx(to_ribs, abs=2.6)
-    assert lesion.distance_to_mediastinum_mm == pytest.approx(to_medial, abs=2.6)
+    # To within a voxel, though the kinds of surface are told on a grid of 2.5 mm.
+    assert lesion.distance_to_pleura_mm == pytest.approx(to_ribs, abs=1.25)
+    assert lesion.distance_to_mediastinum_mm == pytest.approx(to_medial, abs=1.25)
+    assert lesion.distance_to_pleura_mm_error == lesion.distance_to_mediastinum_mm_error == 2.5
     assert lesion.pleural_contact_cm2 == 0
 
 
@@ -52,8 +54,10 @@ def test_a_lesion_on_the_ribs_has_the_area_of_its_contact():
     mask = ((abs(z - 100) < 10) & (abs(y - 75) < 10) & (x > 20) & (x < 40)).astype(np.uint8)
     (lesion,) = located(mask)
     assert lesion.distance_to_pleura_mm == 0
-    assert lesion.pleural_contact_cm2 == pytest.approx(20 * 20 / 100)
-    assert lesion.distance_to_mediastinum_mm == pytest.approx(95 - 40, abs=2.6)
+    # One of the six faces of a cube of 20 mm, as much smaller as its mesh is than they.
+    assert lesion.pleural_contact_cm2 == pytest.approx(lesion.surface_cm2 / 6)
+    assert lesion.surface_cm2 == pytest.approx(6 * 20 * 20 / 100, rel=0.05)
+    assert lesion.distance_to_mediastinum_mm == pytest.approx(95 - 40)
 
 
 def test_a_lesion_at_the_mediastinum_touches_that_and_not_the_pleura():
@@ -70,7 +74,73 @@ def test_a_lesion_that_leaves_the_lung_counts_the_faces_outside():
     (lesion,) = located(mask)
     assert lesion.distance_to_pleura_mm == 0
     # One end of 20 x 20 mm and four sides of 10 x 20 mm lie outside.
-    assert lesion.pleural_contact_cm2 == pytest.approx((400 + 4 * 200) / 100, rel=0.01)
+    all_faces = 2 * 400 + 4 * 20 * 30
+    assert lesion.pleural_contact_cm2 == pytest.approx(lesion.surface_cm2 * (400 + 4 * 200) / all_faces)
+
+
+def test_a_ball_outside_the_lung_all_around_touches_with_its_whole_surface_and_no_more():
+    z, y, x = points_mm()
+    sides = box_lungs()
+    ball = balls(((100.0, 75.0, 57.0), 9.0))
+    sides[(z - 100) ** 2 + (y - 75) ** 2 + (x - 57) ** 2 <= 12**2] = 0
+    sides[80 // 2, 75, 57] = 2
+    sides[40, 60, 52 - 8 : 52] = 2  # a strand of lung from the hole's rim to the ball
+    (lesion,) = located(ball, sides)
+    assert lesion.flags == ()
+    assert lesion.pleural_contact_cm2 == pytest.approx(lesion.surface_cm2, rel=0.02)
+    assert lesion.pleural_contact_cm2 <= lesion.surface_cm2
+
+
+def outside(gap_mm):
+    """A cube of 10 mm whose face lies so far beyond the ribs of the right lung, which begins at 20 mm."""
+    z, y, x = points_mm()
+    return ((abs(z - 100) < 5) & (abs(y - 75) < 5) & (x > 10 - gap_mm) & (x < 20 - gap_mm)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("gap_mm", [0, 1.25])
+def test_a_mass_beyond_the_lung_that_touches_it_is_counted_to_it(gap_mm):
+    (lesion,) = located(outside(gap_mm))
+    assert (lesion.side, lesion.flags, lesion.zone) == ("right", (), "middle")
+    assert lesion.lung_share_percent == pytest.approx(100 * 1 / 1350, rel=0.01)
+    assert lesion.distance_to_pleura_mm == 0
+    assert 0 < lesion.pleural_contact_cm2 <= lesion.surface_cm2
+
+
+@pytest.mark.parametrize("gap_mm", [2.5, 8.75])
+def test_a_lesion_outside_the_lungs_has_no_place_in_them(gap_mm):
+    (lesion,) = located(outside(gap_mm))
+    assert lesion.flags == ("outside_lungs",)
+    names = ("side", "lung_share_percent", "zone", "region", "lobe", "distance_to_pleura_mm", "pleural_contact_cm2")
+    for name in (*names, "distance_to_mediastinum_mm", "distance_to_pleura_mm_error"):
+        assert getattr(lesion, name) is None
+        assert "outside the lungs" in lesion.reasons[name]
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_mass_that_is_in_part_outside_is_counted_to_its_lung(share):
+    z, y, x = points_mm()
+    mask = ((abs(z - 100) < 15) & (abs(y - 75) < 15) & (x > 20 - 15 * share) & (x < 35 - 15 * share)).astype(np.uint8)
+    (lesion,) = located(mask)
+    assert (lesion.side, lesion.flags, lesion.distance_to_pleura_mm) == ("right", (), 0)
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_with_one_lung_ribs_and_mediastinum_are_not_told_apart(side):
+    sides = box_lungs() * (box_lungs() == side)
+    lungs = Lungs(1350.0 if side == 1 else None, 1350.0 if side == 2 else None, 1350.0)
+    (lesion,) = located(balls(((100.0, 75.0, 165.0 if side == 1 else 85.0), 5.0)), sides.astype(np.uint8), lungs)
+    assert (lesion.side, lesion.zone) == ("left" if side == 1 else "right", "middle")
+    for name in ("region", "pleural_contact_cm2", "distance_to_pleura_mm", "distance_to_mediastinum_mm"):
+        assert getattr(lesion, name) is None
+        assert "one lung alone" in lesion.reasons[name]
+
+
+def test_the_edge_of_the_scan_is_no_pleura():
+    cut = slice(12, 48)  # from 30 mm, inside the lungs, to 120 mm
+    volume = Volume.upright(balls(((45.0, 75.0, 60.0), 6.0))[cut], SPACING)
+    (lesion,) = located(volume, np.ascontiguousarray(box_lungs()[cut]))
+    assert lesion.distance_to_pleura_mm == pytest.approx(60 - 6 - 20, abs=1.25)
+    assert lesion.distance_to_mediastinum_mm == pytest.approx(95 - 60 - 6, abs=1.25)
 
 
 def test_the_diaphragm_is_pleura_though_it_lies_between_the_lungs():
@@ -116,7 +186,8 @@ def test_without_lungs_all_is_none_for_the_reason_of_the_lungs():
     volume = Volume.upright(balls(((100.0, 75.0, 60.0), 6.0)), SPACING)
     labels = label_lesions(volume)
     (lesion,) = locate_lesions(measure_lesions(volume, labels, None, none), labels, None, none)
-    names = ("zone", "region", "lobe", "distance_to_pleura_mm", "pleural_contact_cm2", "distance_to_mediastinum_mm")
+    names = ["zone", "region", "lobe", "pleural_contact_cm2"]
+    names += [f"distance_to_{what}_mm{end}" for what in ("pleura", "mediastinum") for end in ("", "_error")]
     assert all(getattr(lesion, name) is None and lesion.reasons[name] == "no chest" for name in names)
 
 

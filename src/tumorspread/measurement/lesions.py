@@ -6,25 +6,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from tumorspread.measurement.density import measure_density
+from tumorspread.measurement.lung_checks import LEFT, RIGHT
 from tumorspread.measurement.parts import Lesion, Lungs, Reasons, Segment, Side
 from tumorspread.measurement.pieces import lesion_boxes
 from tumorspread.measurement.precision import axis_error_mm, volume_error_ml
 from tumorspread.measurement.shape import measure_shape
 from tumorspread.measurement.size import AxialAxes, measure_axes
+from tumorspread.measurement.zones import SIDES
 from tumorspread.scan.volume import Reorientation, Triple, Volume
-
-LEFT, RIGHT = 1, 2
-SIDES: dict[int, Side] = {LEFT: "left", RIGHT: "right"}
 
 # RECIST 1.1: 10 mm on CT with slices of at most 5 mm, else twice the slice thickness.
 LEAST_RECIST_MM, THIN_MM = 10.0, 5.0
 # A volume with an error bar above this share of it is flagged.
 COARSE_SHARE = 0.25
 
-# A voxel next to a lung may belong to it (chest wall masses, collapse), one further than this does not.
-NEAR_LUNG_MM = 15.0
+# The outline of the lungs is known to a step of the grid on which they are found. A mass beyond it that touches lung
+# within that step may be of the lung (chest wall, collapse); one that does not is outside.
+TOUCH_MM = 2.5
+OUTSIDE = "it lies outside the lungs: no voxel of it is in a lung or within 2.5 mm of one"
 
 
 def measure_lesions(scan: Volume, lesions: Volume, sides: NDArray[np.uint8] | None, lungs: Lungs) -> tuple[Lesion, ...]:
@@ -65,7 +67,8 @@ def _measure_lesion(
     volume_ml = count * labels.voxel_ml
     error_ml = volume_error_ml(inside, labels.voxel_ml)
     side, reasons = _find_side(inside, box, labels, sides, lungs)
-    share, share_reason = _lung_share(volume_ml, side, lungs)
+    flags = _flags(inside, box, labels, sides, error_ml / volume_ml)
+    share, share_reason = _lung_share(volume_ml, side, lungs, outside="outside_lungs" in flags)
     density, density_reasons = _density(hu[box][inside], labels.voxel_ml)
     shape, shape_reasons = _shape(inside, labels.spacing_mm)
     return Lesion(
@@ -82,7 +85,7 @@ def _measure_lesion(
         recist_measurable=axes.long_mm >= _least_recist_mm(labels.spacing_mm[0]),
         **shape,
         **density,
-        flags=_flags(inside, box, labels, sides, error_ml / volume_ml),
+        flags=flags,
         reasons=reasons | share_reason | shape_reasons | density_reasons,
     )
 
@@ -134,6 +137,11 @@ def _density(values: NDArray[np.generic], voxel_ml: float) -> tuple[dict[str, An
     return dict(zip(names, (found.mean_hu, found.sd_hu, *found.percentiles_hu, *shares), strict=True)), {}
 
 
+def is_in_lungs(lesion: Lesion) -> bool:
+    """Whether a lesion lies in a lung at least in part, or touches one; also where no lungs are known."""
+    return "outside_lungs" not in lesion.flags
+
+
 def _least_recist_mm(slice_mm: float) -> float:
     """The long axis from which a lesion is measurable; the slice distance stands in for the thickness."""
     return LEAST_RECIST_MM if slice_mm <= THIN_MM else 2 * slice_mm
@@ -151,15 +159,33 @@ def _find_side(
         return None, {"side": lungs.reasons.get("left_ml", "no lungs were found in this scan")}
     counts = np.bincount(sides[box][inside], minlength=3)
     if counts[LEFT] + counts[RIGHT] == 0:
-        pad = [int(np.ceil(NEAR_LUNG_MM / s)) for s in labels.spacing_mm]
-        near = tuple(slice(max(0, b.start - p), b.stop + p) for b, p in zip(box, pad, strict=True))
-        counts = np.bincount(sides[near].ravel(), minlength=3)
+        counts = np.bincount(_touched(inside, box, labels, sides), minlength=3)
+    if counts[LEFT] + counts[RIGHT] == 0:
+        return None, {"side": OUTSIDE}
     if counts[LEFT] == counts[RIGHT]:
-        return None, {"side": f"no lung within {NEAR_LUNG_MM:g} mm, or both alike"}
+        return None, {"side": "it lies in both lungs alike"}
     return SIDES[LEFT if counts[LEFT] > counts[RIGHT] else RIGHT], {}
 
 
-def _lung_share(volume_ml: float, side: Side | None, lungs: Lungs) -> tuple[float | None, Reasons]:
+def _touched(
+    inside: NDArray[np.bool_], box: tuple[slice, slice, slice], labels: Volume, sides: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """The sides of the voxels beside a lesion: within 2.5 mm of it, or next to it on a coarser grid."""
+    pad = [max(1, int(TOUCH_MM / mm)) for mm in labels.spacing_mm]
+    wide = tuple(slice(max(0, b.start - p), b.stop + p) for b, p in zip(box, pad, strict=True))
+    near = sides[wide]
+    if not near.any():
+        return near[:0, 0, 0]
+    lesion = np.zeros(near.shape, bool)
+    lesion[tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, wide, strict=True))] = inside
+    away = distance_transform_edt(~lesion, labels.spacing_mm)
+    reach = max(TOUCH_MM, *labels.spacing_mm) * 1.001
+    return np.asarray(near[away <= reach])
+
+
+def _lung_share(volume_ml: float, side: Side | None, lungs: Lungs, *, outside: bool) -> tuple[float | None, Reasons]:
+    if outside:
+        return None, {"lung_share_percent": OUTSIDE}
     lung_ml = {"left": lungs.left_ml, "right": lungs.right_ml, None: None}[side]
     if lung_ml is None:
         return None, {"lung_share_percent": "its lung or that lung's volume is unknown"}
@@ -178,7 +204,7 @@ def _flags(
     flags = []
     if any(b.start == 0 or b.stop == n for b, n in zip(box, labels.shape, strict=True)):
         flags.append("cut_by_scan_edge")
-    if sides is not None and not sides[box][inside].any():
+    if sides is not None and not sides[box][inside].any() and not _touched(inside, box, labels, sides).any():
         flags.append("outside_lungs")
     if inside.shape[0] == 1:
         flags.append("single_slice")

@@ -80,7 +80,8 @@ def measure_mask(scan: Volume, mask: Volume, options: MeasureOptions = MeasureOp
     labels = replace(label_lesions(mask, dust_mm3=options.dust_mm3, split=options.split), remarks=())
     lung_mask, lobes = _lungs(scan, options.lobes, labels)
     sides = lung_mask.labels if lung_mask.volumes.total_ml is not None else None
-    lungs = replace(lung_mask.volumes, parts=_parts(scan, sides, lobes))
+    told = not (lung_mask.volumes.left_ml is None and lung_mask.volumes.right_ml is None)
+    lungs = replace(lung_mask.volumes, parts=_parts(scan, sides if told else None, lobes))
     lesions = measure_lesions(scan, labels, sides, lungs)
     lesions = locate_lesions(lesions, labels, sides, lungs, lobes)
     if options.radiomics:

@@ -112,6 +112,7 @@ class Lesion:
         distance_to_pleura_mm: from its surface to the lung's surface at ribs and diaphragm; 0 where it touches.
         pleural_contact_cm2: area of its surface that touches there.
         distance_to_mediastinum_mm: from its surface to the lung's surface at the mediastinum; 0 where it touches.
+        distance_to_pleura_mm_error, distance_to_mediastinum_mm_error: a step of the grid to which lungs are known.
         nearest_lesion_id: the lesion whose surface comes nearest.
         nearest_lesion_mm: the gap to it, surface to surface.
         recist_measurable: long axis of at least 10 mm, and of twice the slice distance where that is above 5 mm.
@@ -158,6 +159,8 @@ class Lesion:
     distance_to_pleura_mm: float | None = None
     pleural_contact_cm2: float | None = None
     distance_to_mediastinum_mm: float | None = None
+    distance_to_pleura_mm_error: float | None = None
+    distance_to_mediastinum_mm_error: float | None = None
     nearest_lesion_id: int | None = None
     nearest_lesion_mm: float | None = None
     recist_measurable: bool | None = None
@@ -203,15 +206,15 @@ class PartBurden:
     Attributes:
         kind: `zone` or `lobe`, as in `LungPart`.
         name: as in `LungPart`.
-        count: number of lesions.
-        volume_ml: of all of them.
+        count: number of lesions; None where one of this lung has no such place.
+        volume_ml: of all of them; likewise.
         lung_fraction_percent: that over the volume of the part; None where it is larger than the part.
     """
 
     kind: Literal["zone", "lobe"]
     name: str
-    count: int
-    volume_ml: float
+    count: int | None
+    volume_ml: float | None
     lung_fraction_percent: float | None
     reasons: Reasons = field(default_factory=dict)
 

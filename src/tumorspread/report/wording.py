@@ -13,7 +13,7 @@ from tumorspread.report.tables import quantity, rounded
 
 FLAGS = {
     "cut_by_scan_edge": "touches the edge of the scan: its true size is not known and at least this",
-    "outside_lungs": "lies outside the outline of the lungs: may be a finding of the chest wall or an error",
+    "outside_lungs": "lies outside the outline of the lungs, perhaps in another organ, or an error: no part of T or M1a",
     "single_slice": "seen on one slice only: its extent from head to foot is not known",
     "too_coarse": "so few voxels that its volume may be off by more than a quarter",
 }
