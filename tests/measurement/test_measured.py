@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from tests.measurement.conftest import SPACING, balls, box_lungs
+
 from tumorspread.measurement import measured
 from tumorspread.measurement.lungs import LungMask
 from tumorspread.measurement.parts import Lungs

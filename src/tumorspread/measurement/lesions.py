@@ -12,8 +12,9 @@ from tumorspread.measurement.density import measure_density
 from tumorspread.measurement.lung_checks import LEFT, RIGHT
 from tumorspread.measurement.parts import Lesion, Lungs, Reasons, Segment, Side
 from tumorspread.measurement.pieces import lesion_boxes
+from tumorspread.measurement.planes import PlaneDiameter, longest_in_planes
 from tumorspread.measurement.precision import axis_error_mm, volume_error_ml
-from tumorspread.measurement.shape import measure_shape
+from tumorspread.measurement.shape import centre_index, measure_shape
 from tumorspread.measurement.size import AxialAxes, measure_axes
 from tumorspread.measurement.zones import SIDES
 from tumorspread.scan.volume import Reorientation, Triple, Volume
@@ -66,8 +67,10 @@ def _measure_lesion(
     count = int(np.count_nonzero(inside))
     volume_ml = count * labels.voxel_ml
     error_ml = volume_error_ml(inside, labels.voxel_ml)
-    side, reasons = _find_side(inside, box, labels, sides, lungs)
-    flags = _flags(inside, box, labels, sides, error_ml / volume_ml)
+    counts = None if sides is None else _side_counts(inside, box, labels, sides)
+    side, reasons = _find_side(counts, lungs)
+    flags = _flags(inside, box, labels, counts, error_ml / volume_ml)
+    axes_fields = _axes(inside, axes, start, labels)
     share, share_reason = _lung_share(volume_ml, side, lungs, outside="outside_lungs" in flags)
     density, density_reasons = _density(hu[box][inside], labels.voxel_ml)
     shape, shape_reasons = _shape(inside, labels.spacing_mm)
@@ -76,15 +79,16 @@ def _measure_lesion(
         voxel_count=count,
         volume_ml=volume_ml,
         volume_ml_error=error_ml,
-        **_axes(inside, axes, start, labels),
+        **axes_fields,
         axial_slice=_source_slice(int(start[0]) + axes.slice_index, labels, turn),
-        centroid_mm=_triple(labels.to_world(np.argwhere(inside).mean(axis=0) + start)),
+        centroid_mm=_triple(labels.to_world(centre_index(inside) + start)),
         side=side,
         lung_share_percent=share,
         equivalent_diameter_mm=float((6000 * volume_ml / np.pi) ** (1 / 3)),
         recist_measurable=axes.long_mm >= _least_recist_mm(labels.spacing_mm[0]),
         **shape,
         **density,
+        **_longest(inside, labels.spacing_mm, axes_fields),
         flags=flags,
         reasons=reasons | share_reason | shape_reasons | density_reasons,
     )
@@ -106,6 +110,17 @@ def _axes(inside: NDArray[np.bool_], axes: AxialAxes, start: NDArray[np.int64], 
         "short_axis_mm_error": axis_error_mm(axes.short_mm, max(spacing), slices, to_short),
         "short_axis_ends_mm": _ends(axes.short_ends, axes, start, labels),
         "who_product_mm2": axes.long_mm * axes.short_mm,
+    }
+
+
+def _longest(inside: NDArray[np.bool_], spacing_mm: Triple, axes: dict[str, Any]) -> dict[str, Any]:
+    """The longest diameter in any of the three planes, as fields of `Lesion`."""
+    axial = PlaneDiameter("axial", axes["long_axis_mm"], axes["long_axis_mm_error"])
+    longest = longest_in_planes(inside, spacing_mm, axial)
+    return {
+        "longest_diameter_mm": longest.length_mm,
+        "longest_diameter_mm_error": longest.error_mm,
+        "longest_diameter_plane": longest.plane,
     }
 
 
@@ -147,19 +162,10 @@ def _least_recist_mm(slice_mm: float) -> float:
     return LEAST_RECIST_MM if slice_mm <= THIN_MM else 2 * slice_mm
 
 
-def _find_side(
-    inside: NDArray[np.bool_],
-    box: tuple[slice, slice, slice],
-    labels: Volume,
-    sides: NDArray[np.uint8] | None,
-    lungs: Lungs,
-) -> tuple[Side | None, Reasons]:
-    """The lung that holds most of the lesion; for one outside both, the lung it lies near."""
-    if sides is None or (lungs.left_ml is None and lungs.right_ml is None):
+def _find_side(counts: NDArray[np.intp] | None, lungs: Lungs) -> tuple[Side | None, Reasons]:
+    """The lung that holds most of the lesion; of one that only touches lung, the lung that it touches most."""
+    if counts is None or (lungs.left_ml is None and lungs.right_ml is None):
         return None, {"side": lungs.reasons.get("left_ml", "no lungs were found in this scan")}
-    counts = np.bincount(sides[box][inside], minlength=3)
-    if counts[LEFT] + counts[RIGHT] == 0:
-        counts = np.bincount(_touched(inside, box, labels, sides), minlength=3)
     if counts[LEFT] + counts[RIGHT] == 0:
         return None, {"side": OUTSIDE}
     if counts[LEFT] == counts[RIGHT]:
@@ -167,20 +173,20 @@ def _find_side(
     return SIDES[LEFT if counts[LEFT] > counts[RIGHT] else RIGHT], {}
 
 
-def _touched(
+def _side_counts(
     inside: NDArray[np.bool_], box: tuple[slice, slice, slice], labels: Volume, sides: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """The sides of the voxels beside a lesion: within 2.5 mm of it, or next to it on a coarser grid."""
+) -> NDArray[np.intp]:
+    """How many voxels of each side a lesion has, or without any has within 2.5 mm (next to it, if voxels are wider)."""
+    counts = np.bincount(sides[box][inside], minlength=3)
     pad = [max(1, int(TOUCH_MM / mm)) for mm in labels.spacing_mm]
     wide = tuple(slice(max(0, b.start - p), b.stop + p) for b, p in zip(box, pad, strict=True))
     near = sides[wide]
-    if not near.any():
-        return near[:0, 0, 0]
+    if counts[1:].any() or not near.any():
+        return counts
     lesion = np.zeros(near.shape, bool)
     lesion[tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, wide, strict=True))] = inside
-    away = distance_transform_edt(~lesion, labels.spacing_mm)
-    reach = max(TOUCH_MM, *labels.spacing_mm) * 1.001
-    return np.asarray(near[away <= reach])
+    away_mm = distance_transform_edt(~lesion, labels.spacing_mm)
+    return np.bincount(near[away_mm <= 1.001 * max(TOUCH_MM, *labels.spacing_mm)], minlength=3)
 
 
 def _lung_share(volume_ml: float, side: Side | None, lungs: Lungs, *, outside: bool) -> tuple[float | None, Reasons]:
@@ -198,13 +204,13 @@ def _flags(
     inside: NDArray[np.bool_],
     box: tuple[slice, slice, slice],
     labels: Volume,
-    sides: NDArray[np.uint8] | None,
+    counts: NDArray[np.intp] | None,
     error_share: float,
 ) -> tuple[str, ...]:
     flags = []
     if any(b.start == 0 or b.stop == n for b, n in zip(box, labels.shape, strict=True)):
         flags.append("cut_by_scan_edge")
-    if sides is not None and not sides[box][inside].any() and not _touched(inside, box, labels, sides).any():
+    if counts is not None and not counts[1:].any():
         flags.append("outside_lungs")
     if inside.shape[0] == 1:
         flags.append("single_slice")

@@ -72,13 +72,12 @@ class LungSurface:
         if tree is None:
             return None
         spacing = np.asarray(self.spacing_mm)
-        apart, found = tree.query(points * spacing, k=min(CANDIDATES, tree.n))
-        apart, found = apart.reshape(len(points), -1), found.reshape(len(points), -1)
-        near = apart[:, 0] <= apart[:, 0].min() + 2 * self.error_mm
-        beyond = self._beyond(side, kind, tree.data[np.unique(found[near])])
+        apart = tree.query(points * spacing)[0]
+        close = points[apart <= apart.min() + 2 * self.error_mm]
+        found = tree.query(close * spacing, k=min(CANDIDATES, tree.n))[1]
+        beyond = self._beyond(side, kind, tree.data[np.unique(found)])
         if not len(beyond):
             return float(apart.min()), max(1.0, float(apart.min() / spacing.min()))
-        close = points[near]
         distance, at = cKDTree(beyond * spacing).query(close * spacing)
         first = int(distance.argmin())
         return float(distance[first]), float(np.linalg.norm(beyond[at[first]] - close[first]))

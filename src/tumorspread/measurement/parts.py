@@ -14,6 +14,7 @@ from tumorspread.scan.volume import Shape, Triple
 Side = Literal["left", "right"]
 Zone = Literal["upper", "middle", "lower"]
 Region = Literal["inner", "outer"]
+Plane = Literal["axial", "coronal", "sagittal"]
 Lobe = Literal["left_upper", "left_lower", "right_upper", "right_middle", "right_lower"]
 Segment = tuple[Triple, Triple]
 Reasons = dict[str, str]
@@ -116,6 +117,8 @@ class Lesion:
         nearest_lesion_id: the lesion whose surface comes nearest.
         nearest_lesion_mm: the gap to it, surface to surface.
         recist_measurable: long axis of at least 10 mm, and of twice the slice distance where that is above 5 mm.
+        longest_diameter_mm: longest diameter in an axial, coronal or sagittal plane, which T goes by.
+        longest_diameter_plane: the plane that shows it.
         radiomics: IBSI features by name, where they were asked for.
     """
 
@@ -164,6 +167,9 @@ class Lesion:
     nearest_lesion_id: int | None = None
     nearest_lesion_mm: float | None = None
     recist_measurable: bool | None = None
+    longest_diameter_mm: float | None = None
+    longest_diameter_mm_error: float | None = None
+    longest_diameter_plane: Plane | None = None
     radiomics: dict[str, float] | None = None
 
 
@@ -263,8 +269,9 @@ class Stage:
         t_possible: the categories that size plus and minus its error bar allow, in order.
         m: `M1a` with a nodule in the other lung, else None: this does not mean M0.
         m_rule: the rule that fired, in words.
-        size_mm: long axis of the dominant lesion, which T goes by.
+        size_mm: longest diameter of the dominant lesion in an axial, coronal or sagittal plane, which T goes by.
         size_mm_error: its error bar.
+        size_plane: the plane that shows it.
         caveat: what this proposal does not know.
     """
 
@@ -278,3 +285,4 @@ class Stage:
     size_mm_error: float | None
     caveat: str
     reasons: Reasons = field(default_factory=dict)
+    size_plane: Plane | None = None

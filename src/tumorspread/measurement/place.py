@@ -15,6 +15,7 @@ from tumorspread.measurement.lobes import LOBES
 from tumorspread.measurement.lung_surface import Kind, LungSurface, lung_surface
 from tumorspread.measurement.parts import Lesion, Lungs, Reasons
 from tumorspread.measurement.pieces import lesion_boxes
+from tumorspread.measurement.shape import centre_index
 from tumorspread.measurement.surface import surface_points
 from tumorspread.measurement.zones import CUT, SIDES, zone_at, zone_borders
 from tumorspread.scan.volume import Reorientation, Triple, Volume
@@ -114,8 +115,7 @@ def _locate(lesion: Lesion, around: _Surroundings) -> Lesion:
     inside = around.labels[box] == lesion.id
     start = np.array([b.start for b in box])
     values, reasons = _distances(lesion, inside, start, side, around)
-    middle = float(np.average(np.arange(inside.shape[0]), weights=inside.sum((1, 2)))) + start[0]
-    zone, zone_reason = _zone(side, middle, around)
+    zone, zone_reason = _zone(side, float(centre_index(inside)[0] + start[0]), around)
     lobe, lobe_reason = _lobe(inside, box, around)
     values |= {"zone": zone, "lobe": lobe}
     return replace(lesion, **values, reasons=lesion.reasons | reasons | zone_reason | lobe_reason)
@@ -138,7 +138,7 @@ def _distances(
         values |= {name: gap, f"{name}_error": None if gap is None else surface.error_mm}
         if gap is None:
             reasons |= dict.fromkeys((name, f"{name}_error"), f"the scan shows no surface of this lung at the {what}")
-    centre = np.round(np.argwhere(inside).mean(axis=0)).astype(np.intp) + start
+    centre = np.round(centre_index(inside)).astype(np.intp) + start
     depth = _gap(surface.nearest(side, "pleura", centre[None]), 0.5)
     values["region"] = None if depth is None else "outer" if depth <= OUTER_MM else "inner"
     if depth is None:
