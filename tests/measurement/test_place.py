@@ -135,6 +135,17 @@ def test_with_one_lung_ribs_and_mediastinum_are_not_told_apart(side):
         assert "one lung alone" in lesion.reasons[name]
 
 
+def test_a_ring_around_a_hole_of_the_lung_has_its_centre_at_a_surface():
+    z, y, x = points_mm()
+    sides = box_lungs()
+    sides[(abs(y - 75) < 3) & (abs(x - 57) < 3)] = 0
+    from_axis = np.hypot(y - 75, x - 57)
+    ring = ((abs(z - 100) < 5) & (from_axis > 8) & (from_axis < 14)).astype(np.uint8)
+    (lesion,) = located(ring, sides)
+    assert lesion.region == "outer"
+    assert lesion.distance_to_pleura_mm == pytest.approx(8 - 3, abs=1.25)
+
+
 def test_the_edge_of_the_scan_is_no_pleura():
     cut = slice(12, 48)  # from 30 mm, inside the lungs, to 120 mm
     volume = Volume.upright(balls(((45.0, 75.0, 60.0), 6.0))[cut], SPACING)

@@ -151,7 +151,8 @@ def _gap(way: tuple[float, float] | None, voxels: float) -> float | None:
     if way is None:
         return None
     distance_mm, steps = way
-    return distance_mm * max(0.0, 1 - voxels / steps)
+    # The centre of a bent lesion may itself lie beyond the surface.
+    return distance_mm * (1 - voxels / steps) if steps > voxels else 0.0
 
 
 def _zone(side: int, index: float, around: _Surroundings) -> tuple[Any, Reasons]:
