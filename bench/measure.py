@@ -27,6 +27,8 @@ from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.measurement.metrics import NSD_TOLERANCE_MM, compare_masks
 from tumorspread.measurement.pieces import label_lesions
 from tumorspread.measurement.place import locate_lesions
+from tumorspread.measurement.spread import measure_spread, sum_burden
+from tumorspread.measurement.staging import propose_stage
 from tumorspread.scan.volume import Volume
 
 SHAPE, SPACING_MM = (280, 512, 512), (1.25, 0.7, 0.7)
@@ -91,10 +93,14 @@ def perturbed(truth: Volume) -> Volume:
 
 
 def measure_all(scan: Volume, mask: Volume, lungs: Any) -> Any:
-    """Every measure of every lesion, from the mask on."""
+    """Every measure of every lesion and of all together, from the mask on."""
     labels = label_lesions(mask)
     lesions = measure_lesions(scan, labels, lungs.labels, lungs.volumes)
-    return locate_lesions(lesions, labels, lungs.labels, lungs.volumes)
+    lesions = locate_lesions(lesions, labels, lungs.labels, lungs.volumes)
+    sum_burden(lesions, lungs.volumes)
+    measure_spread(lesions, lungs.volumes)
+    propose_stage(lesions)
+    return lesions
 
 
 def monai_metrics(guess: Volume, truth: Volume) -> tuple[float, float, float]:

@@ -236,22 +236,22 @@ def test_a_lesion_belongs_to_the_lung_that_holds_most_of_it():
     assert lesion_between(half_spaces(58, 40)).lung_share_percent == pytest.approx(100 * 8 * 8 / 1000 / 20)
 
 
-def test_a_lesion_outside_the_lungs_belongs_to_the_one_nearby_and_is_flagged():
-    lesion = lesion_between(half_spaces(36, 5))
-    assert (lesion.side, flags(lesion)) == ("left", ("outside_lungs",))
+def test_a_lesion_that_touches_a_lung_belongs_to_it_though_it_lies_beside_it():
+    # The lesion ends with column 30.
+    assert (lesion_between(half_spaces(31, 5)).side, flags(lesion_between(half_spaces(31, 5)))) == ("left", ())
 
 
-def test_a_lesion_far_from_the_lungs_belongs_to_none_and_says_so():
-    lesion = lesion_between(half_spaces(50, 5))
+def test_a_lesion_away_from_the_lungs_belongs_to_none_and_says_so():
+    lesion = lesion_between(half_spaces(33, 5))
     assert (lesion.side, lesion.lung_share_percent, flags(lesion)) == (None, None, ("outside_lungs",))
-    assert "15 mm" in lesion.reasons["side"]
-    assert "unknown" in lesion.reasons["lung_share_percent"]
+    assert "outside the lungs" in lesion.reasons["side"]
+    assert "outside the lungs" in lesion.reasons["lung_share_percent"]
 
 
 def test_a_lesion_half_in_one_lung_and_half_in_the_other_belongs_to_none():
     lesion = lesion_between(half_spaces(30, 29))
     assert (lesion.side, flags(lesion)) == (None, ())
-    assert "both alike" in lesion.reasons["side"]
+    assert "both lungs alike" in lesion.reasons["side"]
 
 
 def test_without_lungs_the_side_is_none_for_the_reason_of_the_lungs():

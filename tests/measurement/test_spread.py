@@ -16,11 +16,7 @@ from tumorspread.measurement.spread import measure_spread, sum_burden
 ZONES = tuple(LungPart("zone", f"{side}_{zone}", 400.0) for side in ("left", "right") for zone in get_args(Zone))
 LOBES = tuple(LungPart("lobe", name, 500.0) for name in get_args(Lobe))
 LUNGS = Lungs(1000.0, 1500.0, 2500.0, parts=(*ZONES, *LOBES))
-# What a scan without lungs, or without a lobe mask, leaves open.
-WITHOUT_PARTS = {
-    "zones_involved": "needs a lung that the scan shows from end to end, on both sides",
-    "lobes_involved": "needs a lobe mask",
-}
+WITHOUT_LOBES = {"lobes_involved": "needs a lobe mask"}
 NO_SATELLITES = {"satellite_ids": "the lobe of the dominant lesion, or of another in its lung, is unknown"}
 NOT_SEPARATED = Lungs(
     None, None, 2500.0, dict.fromkeys(("left_ml", "right_ml"), "the two lungs could not be told apart")
@@ -149,8 +145,8 @@ def test_no_lesion_involves_no_side_and_gives_a_reason_for_every_missing_number(
 def test_without_two_known_lungs_the_sides_are_none_for_the_reason_of_the_lungs(lungs):
     spread = measure_spread([lesion(1, 5.0, None), lesion(2, 4.0, None)], lungs)
     assert (spread.left, spread.right, spread.sides_involved) == (None, None, None)
-    sides = dict.fromkeys(("left", "right", "sides_involved"), lungs.reasons["left_ml"])
-    assert spread.reasons == sides | WITHOUT_PARTS | NO_SATELLITES
+    sides = dict.fromkeys(("left", "right", "sides_involved", "zones_involved"), lungs.reasons["left_ml"])
+    assert spread.reasons == sides | WITHOUT_LOBES | NO_SATELLITES
     assert spread.dominant_share_percent == pytest.approx(100 * 5 / 9)
 
 
@@ -200,6 +196,32 @@ def test_a_lesion_counts_in_its_zone_and_its_lobe():
     assert (lobe.count, lobe.volume_ml, lobe.lung_fraction_percent) == (1, 30.0, pytest.approx(6.0))
     assert sum(part.count for part in spread.parts if part.kind == "lobe") == 3
     assert (spread.zones_involved, spread.lobes_involved) == (2, 3)
+
+
+def test_a_lesion_without_a_zone_leaves_the_counts_of_its_lung_open():
+    lesions = [lesion(1, 9.0, "right"), replace(lesion(2, 5.0, "left"), zone=None, lobe=None)]
+    spread = measure_spread(lesions, LUNGS)
+    for part in spread.parts:
+        unknown = part.name.startswith("left")
+        assert (part.count is None, part.volume_ml is None, part.lung_fraction_percent is None) == (unknown,) * 3
+        assert unknown == ("of lesion 2 is unknown" in part.reasons.get("count", ""))
+    assert (spread.zones_involved, spread.lobes_involved) == (None, None)
+    assert spread.reasons["zones_involved"] == "the zone of lesion 2 is unknown"
+
+
+def test_a_lesion_of_unknown_side_leaves_the_counts_of_all_parts_open():
+    spread = measure_spread([replace(lesion(1, 9.0, None), zone=None)], LUNGS)
+    assert [part.count for part in spread.parts] == [None] * 11
+
+
+def test_a_lesion_outside_the_lungs_is_in_no_part_and_no_satellite():
+    outside = replace(lesion(2, 5.0, None), zone=None, flags=("outside_lungs",))
+    spread = measure_spread([lesion(1, 9.0, "right"), outside], LUNGS)
+    assert [part.count for part in spread.parts if part.name == "right_upper"] == [1, 1]
+    assert (spread.zones_involved, spread.lobes_involved, spread.satellite_ids) == (1, 1, ())
+    spread = measure_spread([outside, lesion(1, 4.0, "right")], LUNGS)
+    assert spread.satellite_ids is None
+    assert "outside the lungs" in spread.reasons["satellite_ids"]
 
 
 def test_satellites_are_the_others_in_the_lobe_of_the_largest():

@@ -128,6 +128,38 @@ def test_a_speck_in_the_other_lung_is_no_m1a():
     assert propose_stage([lesion(1, 15), replace(OTHER_LUNG, volume_ml=0.001)]).m is None
 
 
+OUTSIDE = replace(lesion(2, 8, None, None), flags=("outside_lungs",))
+
+
+def test_a_lesion_outside_the_lungs_is_no_nodule_and_no_m1a():
+    stage = propose_stage([lesion(1, 15), OUTSIDE])
+    assert (stage.t, stage.t_possible, stage.m) == ("T1b", ("T1b",), None)
+    for rule in (stage.t_rule, stage.m_rule):
+        assert "lesion 2 outside the lungs: not counted" in rule
+    stage = propose_stage([lesion(1, 15), OUTSIDE, replace(OTHER_LUNG, id=3), replace(SAME_LOBE, id=4)])
+    assert (stage.t, stage.m) == ("T3", "M1a")
+
+
+def test_a_dominant_lesion_outside_the_lungs_leaves_everything_open():
+    stage = propose_stage([replace(OUTSIDE, id=1, long_axis_mm=45.0), SAME_LOBE])
+    assert (stage.t, stage.t_possible, stage.m, stage.size_mm, stage.size_plane) == (None, (), None, None, None)
+    assert set(stage.reasons) == {"t", "m", "size_mm", "size_mm_error", "size_plane"}
+    assert "outside the lungs" in stage.t_rule
+
+
+@pytest.mark.parametrize(
+    ("size_mm", "category"),
+    [(10, "T1a"), (10.01, "T1b"), (20, "T1b"), (20.01, "T1c"), (30, "T1c"), (30.01, "T2a"), (40, "T2a"),
+     (40.01, "T2b"), (50, "T2b"), (50.01, "T3"), (70, "T3"), (70.01, "T4")],
+)  # fmt: skip
+@pytest.mark.parametrize("plane", ["coronal", "sagittal"])
+def test_the_plane_that_shows_the_greatest_dimension_gives_t(size_mm, category, plane):
+    primary = replace(lesion(1, 9.0), longest_diameter_mm=size_mm, longest_diameter_plane=plane)
+    stage = propose_stage([primary])
+    assert (stage.t, stage.size_mm, stage.size_plane) == (category, size_mm, plane)
+    assert f"{size_mm:.1f} mm in the {plane} plane (axial 9.0 mm)" in stage.t_rule
+
+
 def test_no_lesion_has_no_stage_and_says_why():
     stage = propose_stage([])
     assert (stage.t, stage.m, stage.size_mm, stage.t_possible) == (None, None, None, ())

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tumorspread.measurement.metrics import MaskMetrics
-from tumorspread.measurement.parts import Burden, Lungs, Origin, Spread
+from tumorspread.measurement.parts import Burden, Lungs, Origin, PartBurden, Spread
 from tumorspread.measurement.summary import CaseScore, Evaluation, Interval
 from tumorspread.report import page
 from tumorspread.report.page import MOST_PICTURES, Footnotes, evaluation_page, report_page
@@ -120,6 +120,15 @@ def test_missing_numbers_are_dashes_whose_reason_stands_on_hover_and_below(thora
     assert reader.values("title").count(why) >= 8
     assert reader.text.count(why) == 1
     assert "Why numbers are missing" in reader.text
+    assert "None" not in reader.text
+
+
+def test_a_part_whose_lesions_are_unknown_shows_dashes_and_why(thorax, unpictured):
+    why = "the zone of lesion 2 is unknown"
+    reasons = dict.fromkeys(("count", "volume_ml", "lung_fraction_percent"), why)
+    part = PartBurden("zone", "left_upper", None, None, None, reasons)
+    reader = read(thorax, spread=replace(thorax.findings.spread, parts=(part,)))
+    assert reader.values("title").count(why) == 3
     assert "None" not in reader.text
 
 

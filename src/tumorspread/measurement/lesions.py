@@ -6,25 +6,28 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from tumorspread.measurement.density import measure_density
+from tumorspread.measurement.lung_checks import LEFT, RIGHT
 from tumorspread.measurement.parts import Lesion, Lungs, Reasons, Segment, Side
 from tumorspread.measurement.pieces import lesion_boxes
+from tumorspread.measurement.planes import PlaneDiameter, longest_in_planes
 from tumorspread.measurement.precision import axis_error_mm, volume_error_ml
-from tumorspread.measurement.shape import measure_shape
+from tumorspread.measurement.shape import centre_index, measure_shape
 from tumorspread.measurement.size import AxialAxes, measure_axes
+from tumorspread.measurement.zones import SIDES
 from tumorspread.scan.volume import Reorientation, Triple, Volume
-
-LEFT, RIGHT = 1, 2
-SIDES: dict[int, Side] = {LEFT: "left", RIGHT: "right"}
 
 # RECIST 1.1: 10 mm on CT with slices of at most 5 mm, else twice the slice thickness.
 LEAST_RECIST_MM, THIN_MM = 10.0, 5.0
 # A volume with an error bar above this share of it is flagged.
 COARSE_SHARE = 0.25
 
-# A voxel next to a lung may belong to it (chest wall masses, collapse), one further than this does not.
-NEAR_LUNG_MM = 15.0
+# The outline of the lungs is known to a step of the grid on which they are found. A mass beyond it that touches lung
+# within that step may be of the lung (chest wall, collapse); one that does not is outside.
+TOUCH_MM = 2.5
+OUTSIDE = "it lies outside the lungs: no voxel of it is in a lung or within 2.5 mm of one"
 
 
 def measure_lesions(scan: Volume, lesions: Volume, sides: NDArray[np.uint8] | None, lungs: Lungs) -> tuple[Lesion, ...]:
@@ -64,8 +67,11 @@ def _measure_lesion(
     count = int(np.count_nonzero(inside))
     volume_ml = count * labels.voxel_ml
     error_ml = volume_error_ml(inside, labels.voxel_ml)
-    side, reasons = _find_side(inside, box, labels, sides, lungs)
-    share, share_reason = _lung_share(volume_ml, side, lungs)
+    counts = None if sides is None else _side_counts(inside, box, labels, sides)
+    side, reasons = _find_side(counts, lungs)
+    flags = _flags(inside, box, labels, counts, error_ml / volume_ml)
+    axes_fields = _axes(inside, axes, start, labels)
+    share, share_reason = _lung_share(volume_ml, side, lungs, outside="outside_lungs" in flags)
     density, density_reasons = _density(hu[box][inside], labels.voxel_ml)
     shape, shape_reasons = _shape(inside, labels.spacing_mm)
     return Lesion(
@@ -73,16 +79,17 @@ def _measure_lesion(
         voxel_count=count,
         volume_ml=volume_ml,
         volume_ml_error=error_ml,
-        **_axes(inside, axes, start, labels),
+        **axes_fields,
         axial_slice=_source_slice(int(start[0]) + axes.slice_index, labels, turn),
-        centroid_mm=_triple(labels.to_world(np.argwhere(inside).mean(axis=0) + start)),
+        centroid_mm=_triple(labels.to_world(centre_index(inside) + start)),
         side=side,
         lung_share_percent=share,
         equivalent_diameter_mm=float((6000 * volume_ml / np.pi) ** (1 / 3)),
         recist_measurable=axes.long_mm >= _least_recist_mm(labels.spacing_mm[0]),
         **shape,
         **density,
-        flags=_flags(inside, box, labels, sides, error_ml / volume_ml),
+        **_longest(inside, labels.spacing_mm, axes_fields),
+        flags=flags,
         reasons=reasons | share_reason | shape_reasons | density_reasons,
     )
 
@@ -103,6 +110,17 @@ def _axes(inside: NDArray[np.bool_], axes: AxialAxes, start: NDArray[np.int64], 
         "short_axis_mm_error": axis_error_mm(axes.short_mm, max(spacing), slices, to_short),
         "short_axis_ends_mm": _ends(axes.short_ends, axes, start, labels),
         "who_product_mm2": axes.long_mm * axes.short_mm,
+    }
+
+
+def _longest(inside: NDArray[np.bool_], spacing_mm: Triple, axes: dict[str, Any]) -> dict[str, Any]:
+    """The longest diameter in any of the three planes, as fields of `Lesion`."""
+    axial = PlaneDiameter("axial", axes["long_axis_mm"], axes["long_axis_mm_error"])
+    longest = longest_in_planes(inside, spacing_mm, axial)
+    return {
+        "longest_diameter_mm": longest.length_mm,
+        "longest_diameter_mm_error": longest.error_mm,
+        "longest_diameter_plane": longest.plane,
     }
 
 
@@ -134,32 +152,46 @@ def _density(values: NDArray[np.generic], voxel_ml: float) -> tuple[dict[str, An
     return dict(zip(names, (found.mean_hu, found.sd_hu, *found.percentiles_hu, *shares), strict=True)), {}
 
 
+def is_in_lungs(lesion: Lesion) -> bool:
+    """Whether a lesion lies in a lung at least in part, or touches one; also where no lungs are known."""
+    return "outside_lungs" not in lesion.flags
+
+
 def _least_recist_mm(slice_mm: float) -> float:
     """The long axis from which a lesion is measurable; the slice distance stands in for the thickness."""
     return LEAST_RECIST_MM if slice_mm <= THIN_MM else 2 * slice_mm
 
 
-def _find_side(
-    inside: NDArray[np.bool_],
-    box: tuple[slice, slice, slice],
-    labels: Volume,
-    sides: NDArray[np.uint8] | None,
-    lungs: Lungs,
-) -> tuple[Side | None, Reasons]:
-    """The lung that holds most of the lesion; for one outside both, the lung it lies near."""
-    if sides is None or (lungs.left_ml is None and lungs.right_ml is None):
+def _find_side(counts: NDArray[np.intp] | None, lungs: Lungs) -> tuple[Side | None, Reasons]:
+    """The lung that holds most of the lesion; of one that only touches lung, the lung that it touches most."""
+    if counts is None or (lungs.left_ml is None and lungs.right_ml is None):
         return None, {"side": lungs.reasons.get("left_ml", "no lungs were found in this scan")}
-    counts = np.bincount(sides[box][inside], minlength=3)
     if counts[LEFT] + counts[RIGHT] == 0:
-        pad = [int(np.ceil(NEAR_LUNG_MM / s)) for s in labels.spacing_mm]
-        near = tuple(slice(max(0, b.start - p), b.stop + p) for b, p in zip(box, pad, strict=True))
-        counts = np.bincount(sides[near].ravel(), minlength=3)
+        return None, {"side": OUTSIDE}
     if counts[LEFT] == counts[RIGHT]:
-        return None, {"side": f"no lung within {NEAR_LUNG_MM:g} mm, or both alike"}
+        return None, {"side": "it lies in both lungs alike"}
     return SIDES[LEFT if counts[LEFT] > counts[RIGHT] else RIGHT], {}
 
 
-def _lung_share(volume_ml: float, side: Side | None, lungs: Lungs) -> tuple[float | None, Reasons]:
+def _side_counts(
+    inside: NDArray[np.bool_], box: tuple[slice, slice, slice], labels: Volume, sides: NDArray[np.uint8]
+) -> NDArray[np.intp]:
+    """How many voxels of each side a lesion has, or without any has within 2.5 mm (next to it, if voxels are wider)."""
+    counts = np.bincount(sides[box][inside], minlength=3)
+    pad = [max(1, int(TOUCH_MM / mm)) for mm in labels.spacing_mm]
+    wide = tuple(slice(max(0, b.start - p), b.stop + p) for b, p in zip(box, pad, strict=True))
+    near = sides[wide]
+    if counts[1:].any() or not near.any():
+        return counts
+    lesion = np.zeros(near.shape, bool)
+    lesion[tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, wide, strict=True))] = inside
+    away_mm = distance_transform_edt(~lesion, labels.spacing_mm)
+    return np.bincount(near[away_mm <= 1.001 * max(TOUCH_MM, *labels.spacing_mm)], minlength=3)
+
+
+def _lung_share(volume_ml: float, side: Side | None, lungs: Lungs, *, outside: bool) -> tuple[float | None, Reasons]:
+    if outside:
+        return None, {"lung_share_percent": OUTSIDE}
     lung_ml = {"left": lungs.left_ml, "right": lungs.right_ml, None: None}[side]
     if lung_ml is None:
         return None, {"lung_share_percent": "its lung or that lung's volume is unknown"}
@@ -172,13 +204,13 @@ def _flags(
     inside: NDArray[np.bool_],
     box: tuple[slice, slice, slice],
     labels: Volume,
-    sides: NDArray[np.uint8] | None,
+    counts: NDArray[np.intp] | None,
     error_share: float,
 ) -> tuple[str, ...]:
     flags = []
     if any(b.start == 0 or b.stop == n for b, n in zip(box, labels.shape, strict=True)):
         flags.append("cut_by_scan_edge")
-    if sides is not None and not sides[box][inside].any():
+    if counts is not None and not counts[1:].any():
         flags.append("outside_lungs")
     if inside.shape[0] == 1:
         flags.append("single_slice")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.errors import MaskError
+from tumorspread.measurement.coarse import body_midline_mm
 from tumorspread.measurement.lesions import measure_lesions
 from tumorspread.measurement.lobes import read_lobe_map
 from tumorspread.measurement.lungs import LungMask, segment_lungs
@@ -76,10 +77,11 @@ def measure_mask(scan: Volume, mask: Volume, options: MeasureOptions = MeasureOp
         MaskError: values other than 0 and 1; or the lobe mask lies on another grid, has labels of no known kind, or
             has them where they cannot be.
     """
-    lung_mask, lobes = _lungs(scan, options.lobes)
-    sides = lung_mask.labels if lung_mask.volumes.total_ml is not None else None
-    lungs = replace(lung_mask.volumes, parts=_parts(scan, sides, lobes))
     labels = replace(label_lesions(mask, dust_mm3=options.dust_mm3, split=options.split), remarks=())
+    lung_mask, lobes = _lungs(scan, options.lobes, labels)
+    sides = lung_mask.labels if lung_mask.volumes.total_ml is not None else None
+    told = not (lung_mask.volumes.left_ml is None and lung_mask.volumes.right_ml is None)
+    lungs = replace(lung_mask.volumes, parts=_parts(scan, sides if told else None, lobes))
     lesions = measure_lesions(scan, labels, sides, lungs)
     lesions = locate_lesions(lesions, labels, sides, lungs, lobes)
     if options.radiomics:
@@ -97,12 +99,12 @@ def measure_mask(scan: Volume, mask: Volume, options: MeasureOptions = MeasureOp
     )
 
 
-def _lungs(scan: Volume, lobes: Volume | None) -> tuple[LungMask, NDArray[np.uint8] | None]:
+def _lungs(scan: Volume, lobes: Volume | None, lesions: Volume) -> tuple[LungMask, NDArray[np.uint8] | None]:
     if lobes is None:
         return segment_lungs(scan), None
     if not scan.same_grid(lobes):
         raise MaskError(f"the lobe mask's grid {lobes.shape} is not the scan's {scan.shape}, or lies elsewhere")
-    found = read_lobe_map(lobes)
+    found = read_lobe_map(lobes, midline_mm=body_midline_mm(scan), lesions=lesions.voxels)
     return found.lungs, found.lobes
 
 

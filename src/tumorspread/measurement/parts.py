@@ -14,6 +14,7 @@ from tumorspread.scan.volume import Shape, Triple
 Side = Literal["left", "right"]
 Zone = Literal["upper", "middle", "lower"]
 Region = Literal["inner", "outer"]
+Plane = Literal["axial", "coronal", "sagittal"]
 Lobe = Literal["left_upper", "left_lower", "right_upper", "right_middle", "right_lower"]
 Segment = tuple[Triple, Triple]
 Reasons = dict[str, str]
@@ -112,9 +113,12 @@ class Lesion:
         distance_to_pleura_mm: from its surface to the lung's surface at ribs and diaphragm; 0 where it touches.
         pleural_contact_cm2: area of its surface that touches there.
         distance_to_mediastinum_mm: from its surface to the lung's surface at the mediastinum; 0 where it touches.
+        distance_to_pleura_mm_error, distance_to_mediastinum_mm_error: a step of the grid to which lungs are known.
         nearest_lesion_id: the lesion whose surface comes nearest.
         nearest_lesion_mm: the gap to it, surface to surface.
         recist_measurable: long axis of at least 10 mm, and of twice the slice distance where that is above 5 mm.
+        longest_diameter_mm: longest diameter in an axial, coronal or sagittal plane, which T goes by.
+        longest_diameter_plane: the plane that shows it.
         radiomics: IBSI features by name, where they were asked for.
     """
 
@@ -158,9 +162,14 @@ class Lesion:
     distance_to_pleura_mm: float | None = None
     pleural_contact_cm2: float | None = None
     distance_to_mediastinum_mm: float | None = None
+    distance_to_pleura_mm_error: float | None = None
+    distance_to_mediastinum_mm_error: float | None = None
     nearest_lesion_id: int | None = None
     nearest_lesion_mm: float | None = None
     recist_measurable: bool | None = None
+    longest_diameter_mm: float | None = None
+    longest_diameter_mm_error: float | None = None
+    longest_diameter_plane: Plane | None = None
     radiomics: dict[str, float] | None = None
 
 
@@ -203,15 +212,15 @@ class PartBurden:
     Attributes:
         kind: `zone` or `lobe`, as in `LungPart`.
         name: as in `LungPart`.
-        count: number of lesions.
-        volume_ml: of all of them.
+        count: number of lesions; None where one of this lung has no such place.
+        volume_ml: of all of them; likewise.
         lung_fraction_percent: that over the volume of the part; None where it is larger than the part.
     """
 
     kind: Literal["zone", "lobe"]
     name: str
-    count: int
-    volume_ml: float
+    count: int | None
+    volume_ml: float | None
     lung_fraction_percent: float | None
     reasons: Reasons = field(default_factory=dict)
 
@@ -260,8 +269,9 @@ class Stage:
         t_possible: the categories that size plus and minus its error bar allow, in order.
         m: `M1a` with a nodule in the other lung, else None: this does not mean M0.
         m_rule: the rule that fired, in words.
-        size_mm: long axis of the dominant lesion, which T goes by.
+        size_mm: longest diameter of the dominant lesion in an axial, coronal or sagittal plane, which T goes by.
         size_mm_error: its error bar.
+        size_plane: the plane that shows it.
         caveat: what this proposal does not know.
     """
 
@@ -275,3 +285,4 @@ class Stage:
     size_mm_error: float | None
     caveat: str
     reasons: Reasons = field(default_factory=dict)
+    size_plane: Plane | None = None

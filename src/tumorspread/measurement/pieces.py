@@ -57,7 +57,8 @@ def label_lesions(mask: Volume, *, dust_mm3: float = 0.0, split: bool = False) -
         labels = labels.astype(rank.dtype, copy=False)
         # Slice by slice: of the whole at once there would be a third copy.
         for plane, numbers in zip(labels[box], pieces, strict=True):
-            plane[...] = rank[numbers]
+            filled = numbers != 0
+            plane[filled] = rank[numbers[filled]]
     return mask.with_voxels(np.ascontiguousarray(turn.invert_array(labels)))
 
 
@@ -115,20 +116,23 @@ def _as_bytes(voxels: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 def _filled_box(mask: NDArray[np.generic]) -> Box | None:
     """The smallest box that holds the mask; None for an empty one."""
-    box = [slice(None)] * 3
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        filled = np.flatnonzero(mask[tuple(box)].any(others))
-        if not len(filled):
-            return None
-        box[axis] = slice(int(filled[0]), int(filled[-1]) + 1)
-    return box[0], box[1], box[2]
+    # Numbers, since their greatest and their bits together are found several times as fast as whether any is set.
+    numbers = mask.view(np.uint8) if mask.dtype == bool else mask
+    slices = np.flatnonzero(numbers.max(axis=(1, 2)))
+    if not len(slices):
+        return None
+    z = slice(int(slices[0]), int(slices[-1]) + 1)
+    shadow = np.bitwise_or.reduce(numbers[z], axis=0) > 0
+    y, x = (np.flatnonzero(shadow.any(axis=axis)) for axis in (1, 0))
+    return z, slice(int(y[0]), int(y[-1]) + 1), slice(int(x[0]), int(x[-1]) + 1)
 
 
 def _rank(pieces: Labels, count: int, least_voxels: float) -> Labels:
     """For each piece its number by size, 0 for dust."""
-    # Not numpy's bincount, which makes eight bytes of every voxel.
-    sizes = cc3d.statistics(pieces)["voxel_counts"][1:].astype(np.int64)
+    sizes = np.zeros(count, np.int64)
+    # Of the whole at once numpy would make eight bytes of every voxel.
+    for plane in pieces:
+        sizes += np.bincount(plane[plane != 0], minlength=count + 1)[1:]
     kept = int((sizes >= least_voxels - 1e-9).sum())
     rank: Labels = np.zeros(count + 1, np.uint16 if kept < 2**16 else np.uint32)
     rank[1 + np.argsort(-sizes, kind="stable")[:kept]] = np.arange(1, kept + 1)

@@ -1,10 +1,4 @@
-"""Where each lesion lies: zone, region and lobe, and how far from pleura, mediastinum and the other lesions.
-
-Distances run on a grid of about 2.5 mm, to which the outline of the lungs is known; whether a lesion touches is
-seen on the scan's own grid. A lung's surface counts as mediastinal where the tissue beside it lies between the
-lungs: inside the convex hull of both in that slice, joined to the midline, and with no lung above it (which would
-make it diaphragm). The rest of the surface, at ribs and diaphragm, is meant by pleura here.
-"""
+"""Where each lesion lies: zone, region and lobe, and how far from pleura, mediastinum and the other lesions."""
 
 from __future__ import annotations
 
@@ -12,38 +6,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from tumorspread.measurement.gaps import nearest_lesions
+from tumorspread.measurement.lesions import OUTSIDE, is_in_lungs
 from tumorspread.measurement.lobes import LOBES
-from tumorspread.measurement.lungs import LEFT, RIGHT
+from tumorspread.measurement.lung_surface import Kind, LungSurface, lung_surface
 from tumorspread.measurement.parts import Lesion, Lungs, Reasons
 from tumorspread.measurement.pieces import lesion_boxes
+from tumorspread.measurement.shape import centre_index
 from tumorspread.measurement.surface import surface_points
 from tumorspread.measurement.zones import CUT, SIDES, zone_at, zone_borders
 from tumorspread.scan.volume import Reorientation, Triple, Volume
 
-GRID_MM = 2.5
 # A lesion whose centre lies this near to the pleura is peripheral.
 OUTER_MM = 20.0
 NO_LUNGS = "no lungs were found in this scan"
 NO_SIDE = "its lung is unknown"
 NO_LOBES = "no lobe mask was brought along"
+ONE_LUNG = "with one lung alone its surface at the ribs cannot be told from that at the mediastinum"
+SURFACES: dict[Kind, str] = {"pleura": "ribs or diaphragm", "mediastinum": "mediastinum"}
+OF_SURFACE = (
+    *("region", "pleural_contact_cm2", "distance_to_pleura_mm", "distance_to_pleura_mm_error"),
+    *("distance_to_mediastinum_mm", "distance_to_mediastinum_mm_error"),
+)
 
 Mask = NDArray[np.bool_]
 Sides = NDArray[np.uint8]
 Box = tuple[slice, slice, slice]
-
-
-@dataclass(frozen=True, eq=False)
-class _LungSurface:
-    """The surface of one lung as trees of points, mm along the array axes; None where it has none of that kind."""
-
-    pleura: cKDTree | None
-    mediastinum: cKDTree | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +46,7 @@ class _Surroundings:
     sides: Sides
     lobes: NDArray[np.uint8] | None
     spacing_mm: Triple
-    between: Sides  # on the coarse grid: 1 in the mediastinum
-    step: tuple[int, int, int]
-    surfaces: dict[int, _LungSurface]
+    surface: LungSurface | None
     borders: dict[int, tuple[float, float]]
 
 
@@ -86,13 +75,12 @@ def locate_lesions(
         reason = lungs.reasons.get("left_ml", NO_LUNGS)
         return tuple(_with_gap(_nowhere(lesion, reason), gap) for lesion, gap in zip(lesions, gaps, strict=True))
     canonical_lobes = None if lobes is None else turn.apply_array(lobes)
-    around = _surroundings(voxels, boxes, turn.apply_array(sides), canonical_lobes, upright.spacing_mm)
+    around = _surroundings(lesions, voxels, boxes, turn.apply_array(sides), canonical_lobes, upright.spacing_mm)
     return tuple(_with_gap(_locate(lesion, around), gap) for lesion, gap in zip(lesions, gaps, strict=True))
 
 
 def _nowhere(lesion: Lesion, reason: str) -> Lesion:
-    names = ("zone", "region", "lobe", "distance_to_pleura_mm", "pleural_contact_cm2", "distance_to_mediastinum_mm")
-    return replace(lesion, reasons=lesion.reasons | dict.fromkeys(names, reason))
+    return replace(lesion, reasons=lesion.reasons | dict.fromkeys(("zone", "lobe", *OF_SURFACE), reason))
 
 
 def _with_gap(lesion: Lesion, gap: tuple[int, float] | None) -> Lesion:
@@ -103,86 +91,68 @@ def _with_gap(lesion: Lesion, gap: tuple[int, float] | None) -> Lesion:
 
 
 def _surroundings(
-    labels: NDArray[np.integer], boxes: list[Box], sides: Sides, lobes: NDArray[np.uint8] | None, spacing_mm: Triple
+    lesions: Sequence[Lesion],
+    labels: NDArray[np.integer],
+    boxes: list[Box],
+    sides: Sides,
+    lobes: NDArray[np.uint8] | None,
+    spacing_mm: Triple,
 ) -> _Surroundings:
-    z, y, x = (max(1, round(GRID_MM / mm)) for mm in spacing_mm)
-    coarse = np.ascontiguousarray(sides[z // 2 :: z, y // 2 :: y, x // 2 :: x])
-    between = _between(coarse)
-    surfaces = {side: _surface(coarse == side, between, (z, y, x), spacing_mm) for side in SIDES}
-    return _Surroundings(labels, boxes, sides, lobes, spacing_mm, between, (z, y, x), surfaces, zone_borders(sides))
-
-
-def _between(sides: Sides) -> Sides:
-    """1 in the tissue between the lungs, on the grid of `sides`; 0 everywhere where a lung is missing."""
-    out = np.zeros(sides.shape, np.uint8)
-    if not ((sides == LEFT).any() and (sides == RIGHT).any()):
-        return out
-    columns = np.arange(sides.shape[2])
-    inner = [np.average(columns, weights=(sides == side).sum((0, 1))) for side in (RIGHT, LEFT)]
-    midline = round(float(np.mean(inner)))
-    above = np.zeros(sides.shape[1:], bool)
-    for z in range(len(sides) - 1, -1, -1):
-        lung = sides[z] > 0
-        points = cv2.findNonZero(lung.astype(np.uint8))
-        if points is not None:
-            hull = np.zeros(lung.shape, np.uint8)
-            cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
-            tissue = ((hull > 0) & ~lung & ~above).astype(np.uint8)
-            pieces = cv2.connectedComponents(tissue, connectivity=4)[1]
-            joined = np.unique(pieces[:, max(0, midline - 2) : midline + 3])
-            out[z] = np.isin(pieces, joined[joined > 0])
-        above |= lung
-    return out
-
-
-def _surface(lung: Mask, between: Sides, step: tuple[int, int, int], spacing_mm: Triple) -> _LungSurface:
-    coarse_mm = tuple(k * mm for k, mm in zip(step, spacing_mm, strict=True))
-    points = surface_points(lung, (1.0, 1.0, 1.0)).astype(np.intp)
-    if not len(points):
-        return _LungSurface(None, None)
-    beside = np.zeros(len(points), bool)
-    for axis in range(3):
-        for move in (-1, 1):
-            there = points.copy()
-            there[:, axis] = np.clip(there[:, axis] + move, 0, lung.shape[axis] - 1)
-            beside |= between[tuple(there.T)] > 0
-    offset = np.array([(k // 2) * mm for k, mm in zip(step, spacing_mm, strict=True)])
-    place = points * np.array(coarse_mm) + offset
-    trees = [cKDTree(place[chosen]) if chosen.any() else None for chosen in (~beside, beside)]
-    return _LungSurface(*trees)
+    numbers = {name: number for number, name in SIDES.items()}
+    of_lesions = np.array([0, *(numbers[n.side] if n.side else 0 for n in lesions)], np.uint8)
+    surface = lung_surface(sides, labels, of_lesions, spacing_mm)
+    return _Surroundings(labels, boxes, sides, lobes, spacing_mm, surface, zone_borders(sides))
 
 
 def _locate(lesion: Lesion, around: _Surroundings) -> Lesion:
     """One lesion with its place, and the reasons of what is unknown."""
+    if not is_in_lungs(lesion):
+        return _nowhere(lesion, OUTSIDE)
     side = next((number for number, name in SIDES.items() if name == lesion.side), None)
     if side is None:
         return _nowhere(lesion, lesion.reasons.get("side", NO_SIDE))
     box = around.boxes[lesion.id - 1]
     inside = around.labels[box] == lesion.id
     start = np.array([b.start for b in box])
-    centre = np.argwhere(inside).mean(axis=0) + start
-    touch_pleura, touch_mediastinum = _contacts(lesion.id, box, around)
-    surface = surface_points(inside, around.spacing_mm) + start * around.spacing_mm
-    trees = around.surfaces[side]
-    values: dict[str, Any] = {}
-    reasons: Reasons = {}
-    values["distance_to_pleura_mm"] = 0.0 if touch_pleura else _gap(trees.pleura, surface)
-    values["distance_to_mediastinum_mm"] = 0.0 if touch_mediastinum else _gap(trees.mediastinum, surface)
-    for name, what in (("distance_to_pleura_mm", "ribs or diaphragm"), ("distance_to_mediastinum_mm", "mediastinum")):
-        if values[name] is None:
-            reasons[name] = f"the scan shows no surface of this lung at the {what}"
-    depth = _gap(trees.pleura, centre[None] * around.spacing_mm)
-    values["region"] = None if depth is None else "outer" if depth <= OUTER_MM else "inner"
-    if depth is None:
-        reasons["region"] = reasons["distance_to_pleura_mm"]
-    zone, zone_reason = _zone(side, float(centre[0]), around)
+    values, reasons = _distances(lesion, inside, start, side, around)
+    zone, zone_reason = _zone(side, float(centre_index(inside)[0] + start[0]), around)
     lobe, lobe_reason = _lobe(inside, box, around)
-    values |= {"pleural_contact_cm2": touch_pleura / 100, "zone": zone, "lobe": lobe}
+    values |= {"zone": zone, "lobe": lobe}
     return replace(lesion, **values, reasons=lesion.reasons | reasons | zone_reason | lobe_reason)
 
 
-def _gap(tree: cKDTree | None, points: NDArray[np.float64]) -> float | None:
-    return None if tree is None else float(tree.query(points)[0].min())
+def _distances(
+    lesion: Lesion, inside: Mask, start: NDArray[np.int64], side: int, around: _Surroundings
+) -> tuple[dict[str, Any], Reasons]:
+    """Gaps, contact and region as fields of `Lesion`, and why some are missing."""
+    surface = around.surface
+    if surface is None:
+        return {}, dict.fromkeys(OF_SURFACE, ONE_LUNG)
+    touch = dict(zip(SURFACES, _contacts(lesion, around.boxes[lesion.id - 1], around, surface), strict=True))
+    values: dict[str, Any] = {"pleural_contact_cm2": touch["pleura"] / 100}
+    reasons: Reasons = {}
+    rim = surface_points(inside, (1.0, 1.0, 1.0)).astype(np.intp) + start
+    for kind, what in SURFACES.items():
+        name = f"distance_to_{kind}_mm"
+        gap = 0.0 if touch[kind] else _gap(surface.nearest(side, kind, rim), 1.0)
+        values |= {name: gap, f"{name}_error": None if gap is None else surface.error_mm}
+        if gap is None:
+            reasons |= dict.fromkeys((name, f"{name}_error"), f"the scan shows no surface of this lung at the {what}")
+    centre = np.round(centre_index(inside)).astype(np.intp) + start
+    depth = _gap(surface.nearest(side, "pleura", centre[None]), 0.5)
+    values["region"] = None if depth is None else "outer" if depth <= OUTER_MM else "inner"
+    if depth is None:
+        reasons["region"] = reasons["distance_to_pleura_mm"]
+    return values, reasons
+
+
+def _gap(way: tuple[float, float] | None, voxels: float) -> float | None:
+    """What is left of the way between two voxel centres without so many voxels of it: half a one off each surface."""
+    if way is None:
+        return None
+    distance_mm, steps = way
+    # The centre of a bent lesion may itself lie beyond the surface.
+    return distance_mm * (1 - voxels / steps) if steps > voxels else 0.0
 
 
 def _zone(side: int, index: float, around: _Surroundings) -> tuple[Any, Reasons]:
@@ -201,22 +171,27 @@ def _lobe(inside: Mask, box: Box, around: _Surroundings) -> tuple[Any, Reasons]:
     return (LOBES[int(counts.argmax())], {}) if counts.any() else (None, {"lobe": "no lobe lies around it"})
 
 
-def _contacts(number: int, box: Box, around: _Surroundings) -> tuple[float, float]:
-    """mm2 of the lesion's faces on tissue that is neither lung nor lesion: at the pleura, and at the mediastinum."""
+def _contacts(lesion: Lesion, box: Box, around: _Surroundings, surface: LungSurface) -> tuple[float, float]:
+    """mm2 of the lesion's surface on tissue that is neither lung nor lesion: at the pleura, and at the mediastinum.
+
+    The faces of voxels are a staircase, of more area than the surface they stand for: they are scaled by the area of
+    the lesion's mesh over that of all its faces.
+    """
     wide = tuple(slice(max(0, b.start - 1), b.stop + 1) for b in box)
-    inside = around.labels[wide] == number
+    corner = [w.start for w in wide]
+    inside = around.labels[wide] == lesion.id
     tissue = (around.sides[wide] == 0) & (around.labels[wide] == 0)
-    index = [np.arange(w.start, min(w.stop, n)) for w, n in zip(wide, around.labels.shape, strict=True)]
-    coarse = [np.minimum(i // k, n - 1) for i, k, n in zip(index, around.step, around.between.shape, strict=True)]
-    between = around.between[np.ix_(*coarse)] > 0
-    pleura = mediastinum = 0.0
+    pleura = mediastinum = total = 0.0
     z, y, x = around.spacing_mm
     for axis, area in enumerate((y * x, z * x, z * y)):
+        total += area * int(np.count_nonzero(np.diff(np.pad(inside, 1).view(np.int8), axis=axis)))
         lower, upper = [slice(None)] * 3, [slice(None)] * 3
         lower[axis], upper[axis] = slice(None, -1), slice(1, None)
         for here, there in ((tuple(lower), tuple(upper)), (tuple(upper), tuple(lower))):
-            faces = inside[here] & tissue[there]
-            medial = int(np.count_nonzero(faces & between[there]))
+            faces = np.argwhere(inside[here] & tissue[there]) + corner
+            faces[:, axis] += there[axis].start or 0
+            medial = int(np.count_nonzero(surface.is_between(faces)))
             mediastinum += area * medial
-            pleura += area * (int(np.count_nonzero(faces)) - medial)
-    return pleura, mediastinum
+            pleura += area * (len(faces) - medial)
+    scale = min(1.0, 100 * lesion.surface_cm2 / total) if lesion.surface_cm2 is not None else 1.0
+    return scale * pleura, scale * mediastinum

@@ -19,6 +19,13 @@ from scipy.spatial import ConvexHull
 
 Points = NDArray[np.float64]
 
+# Eight directions over half a turn: a diameter d is at least d times the cosine of half the angle between two of them
+# wide in one of them.
+_ANGLES = np.arange(8) * np.pi / 8
+DIRECTIONS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)])
+NARROWEST = float(np.cos(np.pi / 16))
+SAME_MM = 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class AxialAxes:
@@ -52,24 +59,40 @@ def measure_axes(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> Ax
     Raises:
         ValueError: the mask is empty.
     """
-    slices = np.flatnonzero(mask.any(axis=(1, 2)))
-    best: tuple[float, int, Points] | None = None
-    for index in slices.tolist():
-        hull = _hull(_outline(mask[index])) * spacing_mm
-        # No diameter is longer than the diagonal of the box: most slices need no closer look.
-        if best is not None and float(np.linalg.norm(np.ptp(hull, axis=0))) <= best[0]:
-            continue
-        ends = _longest(hull)
-        length = float(np.linalg.norm(ends[0] - ends[1]))
-        if best is None or length > best[0] + 1e-9:
-            best = (length, index, ends)
-    if best is None:
-        raise ValueError("an empty mask has no axes")
-    long_mm, index, long_ends = best
+    index, long_mm, long_ends = longest_diameter(mask, spacing_mm)
     hull = _hull(_outline(mask[index])) * spacing_mm
     short_ends = _longest_across(hull, long_ends[1] - long_ends[0])
     short_mm = float(np.linalg.norm(short_ends[1] - short_ends[0]))
     return AxialAxes(index, long_mm, long_ends / spacing_mm, short_mm, short_ends / spacing_mm)
+
+
+def longest_diameter(mask: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> tuple[int, float, Points]:
+    """The longest diameter within one slice of a lesion.
+
+    Args:
+        mask: (slice, row, column), bool.
+        spacing_mm: between pixel centres along (row, column).
+
+    Returns:
+        The index of its slice (of equal ones the first), its length in mm, and its two ends, (2, 2) mm.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    outlines = {i: _outline(mask[i]) * spacing_mm for i in np.flatnonzero(mask.any(axis=(1, 2))).tolist()}
+    # No diameter is longer than the widths in some directions allow: of most slices that is all that is looked at.
+    bounds = {i: float(np.ptp(points @ DIRECTIONS, axis=0).max()) / NARROWEST for i, points in outlines.items()}
+    best: tuple[float, int, Points] | None = None
+    for index in sorted(outlines, key=lambda i: (-bounds[i], i)):
+        if best is not None and bounds[index] < best[0] - SAME_MM:
+            break
+        ends = _longest(_hull(outlines[index]))
+        length = float(np.linalg.norm(ends[0] - ends[1]))
+        if best is None or length > best[0] + SAME_MM or (length > best[0] - SAME_MM and index < best[1]):
+            best = (length, index, ends)
+    if best is None:
+        raise ValueError("an empty mask has no axes")
+    return best[1], best[0], best[2]
 
 
 def _outline(plane: NDArray[np.bool_]) -> Points:
@@ -106,18 +129,15 @@ def _longest_across(hull: Points, direction: Points) -> Points:
     """
     along = direction / np.linalg.norm(direction)
     across = np.array([-along[1], along[0]])
-    chords = [_chord(hull, along, across, float(vertex @ along)) for vertex in hull]
-    return max(chords, key=lambda ends: float(np.linalg.norm(ends[1] - ends[0])))
-
-
-def _chord(hull: Points, along: Points, across: Points, at: float) -> Points:
-    """Where the line through `at` (a coordinate along `along`) enters and leaves the hull."""
     starts, stops = hull, np.roll(hull, -1, axis=0)
-    a, b = starts @ along - at, stops @ along - at
-    crossing = (np.minimum(a, b) <= 1e-9) & (np.maximum(a, b) >= -1e-9)
-    a, b, starts, stops = a[crossing], b[crossing], starts[crossing], stops[crossing]
-    level = np.abs(b - a) < 1e-9
-    t = np.where(level, 0.0, -a / np.where(level, 1.0, b - a))
-    points = np.concatenate([starts + np.clip(t, 0, 1)[:, None] * (stops - starts), stops[level]])
-    reach = points @ across
-    return points[[int(reach.argmin()), int(reach.argmax())]]
+    # By (place of a vertex, edge): where the line through that place crosses the edge.
+    a, b = (ends @ along - (hull @ along)[:, None] for ends in (starts, stops))
+    crossing = (np.minimum(a, b) <= SAME_MM) & (np.maximum(a, b) >= -SAME_MM)
+    level = np.abs(b - a) < SAME_MM
+    t = np.clip(np.where(level, 0.0, -a / np.where(level, 1.0, b - a)), 0, 1)
+    reach = starts @ across + t * ((stops - starts) @ across)
+    # An edge along the chord gives both its ends: its other end is the start of the next edge.
+    low, high = np.where(crossing, reach, np.inf), np.where(crossing, reach, -np.inf)
+    place = int((high.max(axis=1) - low.min(axis=1)).argmax())
+    edges = [int(low[place].argmin()), int(high[place].argmax())]
+    return np.asarray(starts[edges] + t[place, edges, None] * (stops[edges] - starts[edges]))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
+from tumorspread.measurement.lesions import is_in_lungs
 from tumorspread.measurement.parts import Burden, Lesion, LungPart, Lungs, PartBurden, Reasons, Side, SideBurden, Spread
 
 # RECIST 1.1: two targets an organ; five in all cannot be reached with one organ.
@@ -13,6 +15,7 @@ TARGETS_AN_ORGAN = 2
 ZONE_COUNT = 6
 NO_LUNGS = "no lungs were found in this scan"
 NO_LESIONS = "no lesion was found"
+NEEDS_ZONES = "needs a lung that the scan shows from end to end, on both sides"
 ONE_LESION = "needs two lesions or more"
 
 
@@ -57,6 +60,7 @@ def measure_spread(lesions: Sequence[Lesion], lungs: Lungs) -> Spread:
         reasons |= {"dominant_id": NO_LESIONS, "dominant_share_percent": NO_LESIONS}
     largest, mean = _distances(lesions, reasons)
     parts = tuple(_part_burden(part, lesions) for part in lungs.parts)
+    needs_zones = reasons.get("sides_involved", NEEDS_ZONES)
     return Spread(
         left=sides.get("left"),
         right=sides.get("right"),
@@ -67,24 +71,44 @@ def measure_spread(lesions: Sequence[Lesion], lungs: Lungs) -> Spread:
         mean_distance_to_dominant_mm=mean,
         reasons=reasons,
         parts=parts,
-        zones_involved=_involved(parts, "zone", ZONE_COUNT, "a lung that the scan shows from end to end", reasons),
-        lobes_involved=_involved(parts, "lobe", 1, "a lobe mask", reasons),
+        zones_involved=_involved(parts, "zone", ZONE_COUNT, needs_zones, reasons),
+        lobes_involved=_involved(parts, "lobe", 1, "needs a lobe mask", reasons),
         satellite_ids=_satellites(lesions, reasons),
     )
 
 
 def _part_burden(part: LungPart, lesions: Sequence[Lesion]) -> PartBurden:
-    here = [n for n in lesions if part.name == (n.lobe if part.kind == "lobe" else f"{n.side}_{n.zone}")]
+    unplaced = [n for n in lesions if is_in_lungs(n) and _place(n, part.kind) is None and _may_lie_in(n, part)]
+    if unplaced:
+        reason = f"the {part.kind} of lesion {unplaced[0].id} is unknown"
+        reasons = dict.fromkeys(("count", "volume_ml", "lung_fraction_percent"), reason)
+        return PartBurden(part.kind, part.name, None, None, None, reasons)
+    here = [n for n in lesions if part.name == _place(n, part.kind)]
     volume = sum(lesion.volume_ml for lesion in here)
     share, reasons = _share(volume, part.volume_ml, "this part has no volume")
     return PartBurden(part.kind, part.name, len(here), volume, share, reasons)
+
+
+def _place(lesion: Lesion, kind: Literal["zone", "lobe"]) -> str | None:
+    """The name of the part that holds a lesion; None where it is unknown."""
+    if kind == "lobe":
+        return lesion.lobe
+    return None if lesion.side is None or lesion.zone is None else f"{lesion.side}_{lesion.zone}"
+
+
+def _may_lie_in(lesion: Lesion, part: LungPart) -> bool:
+    return lesion.side is None or part.name.startswith(lesion.side)
 
 
 def _involved(parts: Sequence[PartBurden], kind: str, least: int, needs: str, reasons: Reasons) -> int | None:
     """How many zones or lobes hold a lesion; None unless at least so many parts of that kind are known."""
     known = [part for part in parts if part.kind == kind]
     if len(known) < least:
-        reasons[f"{kind}s_involved"] = f"needs {needs}, on both sides" if kind == "zone" else f"needs {needs}"
+        reasons[f"{kind}s_involved"] = needs
+        return None
+    unknown = next((part.reasons["count"] for part in known if part.count is None), None)
+    if unknown is not None:
+        reasons[f"{kind}s_involved"] = unknown
         return None
     return sum(1 for part in known if part.count)
 
@@ -94,6 +118,10 @@ def _satellites(lesions: Sequence[Lesion], reasons: Reasons) -> tuple[int, ...] 
     if not lesions:
         reasons["satellite_ids"] = NO_LESIONS
         return None
+    if not is_in_lungs(lesions[0]):
+        reasons["satellite_ids"] = "the dominant lesion lies outside the lungs"
+        return None
+    lesions = [n for n in lesions if is_in_lungs(n)]
     lobe = lesions[0].lobe
     unknown = [n for n in lesions[1:] if n.lobe is None and n.side in (lesions[0].side, None)]
     if len(lesions) > 1 and (lobe is None or unknown):

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from tumorspread.measurement.parts import Lesion, Reasons, Stage
+from tumorspread.measurement.lesions import is_in_lungs
+from tumorspread.measurement.parts import Lesion, Plane, Reasons, Stage
 from tumorspread.measurement.pieces import is_speck
 
 EDITION = "TNM 9th edition, lung"
@@ -28,7 +29,8 @@ CAVEAT = (
 def propose_stage(lesions: Sequence[Lesion]) -> Stage:
     """Propose T and M1a.
 
-    The dominant lesion is taken for the primary, its axial long axis for its size. A border belongs to the lower
+    The dominant lesion is taken for the primary, its longest diameter in an axial, coronal or sagittal plane for its
+    size. What lies outside the lungs plays no part. A border belongs to the lower
     category (exactly 30 mm is T1c). What is smaller than a ball of 3 mm is no nodule: two stray voxels of a mask must
     not make a T4.
 
@@ -36,21 +38,37 @@ def propose_stage(lesions: Sequence[Lesion]) -> Stage:
         lesions: largest first, as `measure_lesions` gives them, with side and, where known, lobe.
 
     Returns:
-        T None with the reason where no lesion was found, where the scan cuts the primary, or where a separate nodule
+        T None with the reason where no lesion was found, where the dominant one lies outside the lungs, where the scan
+        cuts the primary, or where a separate nodule
         may be T3 or T4 for want of lobes; `t_possible` then holds what remains.
     """
     if not lesions:
         why = "no lesion was found"
-        reasons = dict.fromkeys(("t", "size_mm", "size_mm_error"), why)
+        reasons = dict.fromkeys(("t", "m", "size_mm", "size_mm_error", "size_plane"), why)
         return Stage(EDITION, None, why, (), None, why, None, None, CAVEAT, reasons)
-    primary, others = lesions[0], [n for n in lesions[1:] if not is_speck(n.volume_ml)]
-    size, error = primary.long_axis_mm, primary.long_axis_mm_error
+    primary, others = lesions[0], [n for n in lesions[1:] if not is_speck(n.volume_ml) and is_in_lungs(n)]
+    if not is_in_lungs(primary):
+        why = f"lesion {primary.id}, the largest, lies outside the lungs: it is not taken for the primary, nor another"
+        reasons = dict.fromkeys(("t", "m", "size_mm", "size_mm_error", "size_plane"), why)
+        return Stage(EDITION, None, why, (), None, why, None, None, CAVEAT, reasons)
+    size, error, plane = _size(primary)
     reasons = {} if error is not None else {"size_mm_error": "the primary has no error bar"}
     t, possible, rule = _t(primary, others, reasons)
-    if specks := [n for n in lesions[1:] if is_speck(n.volume_ml)]:
-        rule += f"; {_ids(specks)} below a ball of 3 mm: not counted"
     m, m_rule = _m(primary, others, reasons)
-    return Stage(EDITION, t, rule, possible, m, m_rule, size, error, CAVEAT, reasons)
+    for left_out, why in (
+        ([n for n in lesions[1:] if is_speck(n.volume_ml)], "below a ball of 3 mm"),
+        ([n for n in lesions[1:] if not is_speck(n.volume_ml) and not is_in_lungs(n)], "outside the lungs"),
+    ):
+        if left_out:
+            rule, m_rule = (f"{words}; {_ids(left_out)} {why}: not counted" for words in (rule, m_rule))
+    return Stage(EDITION, t, rule, possible, m, m_rule, size, error, CAVEAT, reasons, plane)
+
+
+def _size(primary: Lesion) -> tuple[float, float | None, Plane]:
+    """The greatest dimension, its error bar, and the plane that shows it."""
+    if primary.longest_diameter_mm is None or primary.longest_diameter_plane is None:
+        return primary.long_axis_mm, primary.long_axis_mm_error, "axial"
+    return primary.longest_diameter_mm, primary.longest_diameter_mm_error, primary.longest_diameter_plane
 
 
 def category_by_size(size_mm: float) -> str:
@@ -60,10 +78,15 @@ def category_by_size(size_mm: float) -> str:
 
 def _t(primary: Lesion, others: Sequence[Lesion], reasons: Reasons) -> tuple[str | None, tuple[str, ...], str]:
     """T, the categories that remain possible, and the rule in words."""
-    size, error = primary.long_axis_mm, primary.long_axis_mm_error or 0.0
+    size, bar, plane = _size(primary)
+    error = bar or 0.0
     by_size = category_by_size(size)
     low, high = category_by_size(max(size - error, 0.0)), category_by_size(size + error)
-    rule = f"lesion {primary.id}, long axis {size:.1f} mm: {_range(by_size)}"
+    if plane == "axial":
+        rule = f"lesion {primary.id}, long axis {size:.1f} mm: {_range(by_size)}"
+    else:
+        rule = f"lesion {primary.id}, {size:.1f} mm in the {plane} plane (axial {primary.long_axis_mm:.1f} mm): "
+        rule += _range(by_size)
     if "cut_by_scan_edge" in primary.flags:
         high = "T4"
     least, most, more = _by_nodules(primary, others)

@@ -13,6 +13,9 @@ from scipy.spatial import cKDTree
 
 from tumorspread.scan.volume import Triple
 
+# A mask that fills more of its array is eroded as a whole.
+DENSE_SHARE = 0.1
+
 
 def surface_points(mask: NDArray[np.bool_], spacing_mm: Triple) -> NDArray[np.float64]:
     """Centres of the surface voxels.
@@ -24,8 +27,17 @@ def surface_points(mask: NDArray[np.bool_], spacing_mm: Triple) -> NDArray[np.fl
     Returns:
         (n, 3) mm along the array axes, from voxel 0; n is 0 for an empty mask.
     """
+    if np.count_nonzero(mask) > DENSE_SHARE * mask.size:
+        inner_mask = np.zeros(mask.shape, bool)
+        inner_mask[1:-1, 1:-1, 1:-1] = mask[1:-1, 1:-1, 1:-1]
+        for axis in range(3):
+            lower, upper = [slice(None)] * 3, [slice(None)] * 3
+            lower[axis], upper[axis] = slice(None, -1), slice(1, None)
+            inner_mask[tuple(upper)] &= mask[tuple(lower)]
+            inner_mask[tuple(lower)] &= mask[tuple(upper)]
+        return np.asarray(np.argwhere(mask & ~inner_mask) * np.asarray(spacing_mm))
     flat = np.ascontiguousarray(mask).ravel()
-    # Looking at the neighbours of the mask's own voxels alone takes a tenth of an erosion of the whole array.
+    # Where it is sparse, looking at the mask's own voxels alone takes a tenth of an erosion of the whole array.
     inside = np.flatnonzero(flat)
     index = np.stack(np.unravel_index(inside, mask.shape), axis=1)
     surrounded = ((index > 0) & (index < np.array(mask.shape) - 1)).all(axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.measurement.lobes import LOBES
-from tumorspread.measurement.lungs import LEFT, RIGHT
+from tumorspread.measurement.lung_checks import LEFT, RIGHT
 from tumorspread.measurement.parts import LungPart, Side, Zone
 
 SIDES: dict[int, Side] = {LEFT: "left", RIGHT: "right"}

@@ -23,7 +23,8 @@ LESION_MORE = (
     "surface_cm2", "sphericity", "max_3d_mm", "equivalent_diameter_mm", "elongation", "flatness", "sd_hu", "p5_hu",
     "p25_hu", "median_hu", "p75_hu", "p95_hu", "solid_percent", "ground_glass_percent", "mass_g", "zone", "region",
     "lobe", "distance_to_pleura_mm", "pleural_contact_cm2", "distance_to_mediastinum_mm", "nearest_lesion_id",
-    "nearest_lesion_mm", "recist_measurable",
+    "nearest_lesion_mm", "recist_measurable", "distance_to_pleura_mm_error", "distance_to_mediastinum_mm_error",
+    "longest_diameter_mm", "longest_diameter_mm_error", "longest_diameter_plane",
 )  # fmt: skip
 LESION_COLUMNS = (
     "scan", "lesion", "side", "volume_ml", "lung_share_percent", "long_axis_mm", "short_axis_mm",

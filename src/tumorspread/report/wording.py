@@ -13,7 +13,7 @@ from tumorspread.report.tables import quantity, rounded
 
 FLAGS = {
     "cut_by_scan_edge": "touches the edge of the scan: its true size is not known and at least this",
-    "outside_lungs": "lies outside the outline of the lungs: may be a finding of the chest wall or an error",
+    "outside_lungs": "lies outside the outline of the lungs, in another organ or by error: no part of T or M1a",
     "single_slice": "seen on one slice only: its extent from head to foot is not known",
     "too_coarse": "so few voxels that its volume may be off by more than a quarter",
 }
@@ -71,6 +71,8 @@ COURSE_LIMITS = (
 
 # What the report says of each lesion under its picture: field of `Lesion`, words, unit.
 DETAILS = (
+    ("longest_diameter_mm", "Longest diameter in a plane", "mm"),
+    ("longest_diameter_plane", "That plane", ""),
     ("max_3d_mm", "Longest diameter in 3-D", "mm"),
     ("equivalent_diameter_mm", "Diameter of the equal ball", "mm"),
     ("who_product_mm2", "WHO product", "mm²"),
