@@ -28,7 +28,7 @@ NewFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")]
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="Which data set: msd-lung.")],
+    name: Annotated[str, typer.Argument(help="Which data set: msd-lung, or sample, one real patient.")],
     out: NewFolder,
     case: Annotated[list[str] | None, typer.Option(help="Only this case; may be repeated.")] = None,
     source: Annotated[str | None, typer.Option("--from", help="Address of the tar, or a local tar or folder.")] = None,
@@ -43,11 +43,19 @@ def fetch(
       tumorspread data fetch msd-lung -o data
       tumorspread data fetch msd-lung -o data --case lung_001 --case lung_003
       tumorspread data fetch msd-lung -o data --from /mnt/Task06_Lung.tar
+      tumorspread data fetch sample -o sample
     """
     from tumorspread.data.msd import fetch_msd_lung
+    from tumorspread.data.sample import fetch_sample
 
+    if name == "sample":
+        if case or md5:
+            raise DatasetError("the sample is one patient; leave out --case and --md5")
+        fetch_sample(out, wheel=None if source is None else Path(source))
+        say(f"wrote {out}: CC BY-NC 3.0, not for commercial use; see LICENCE.txt there")
+        return
     if name != "msd-lung":
-        raise DatasetError(f"data set {name!r} is not known; expected msd-lung")
+        raise DatasetError(f"data set {name!r} is not known; expected msd-lung or sample")
     with progress_bar("fetching") as progress:
         folder = fetch_msd_lung(out, cases=case or (), source=source, md5=md5, progress=progress)
     say(f"wrote {folder}")
