@@ -1,0 +1,154 @@
+"""From probabilities to lesions: which connected pieces are kept, and how likely each is a tumour.
+
+A voxel's probability says where an outline runs; whether the whole is a tumour is another question. So a piece gets a
+score, the score becomes a probability by a calibration that was fitted on held-out scans (Platt scaling), and an
+operating point says from which probability on it counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Literal, get_args
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorspread.errors import RecipeError
+
+Point = Literal["sensitive", "balanced", "specific"]
+POINTS: tuple[Point, ...] = get_args(Point)
+
+# The score is the mean over the most certain voxels: one voxel alone is noise, the mean of all falls with size.
+TOP_VOXELS = 12
+# Nearer to 0 or 1 a logit says nothing more.
+LEAST = 1e-4
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How pieces become lesions; stored in the weights.
+
+    Attributes:
+        slope, offset: probability = sigmoid(slope * logit(score) + offset).
+        sensitive, balanced, specific: probability from which a piece is a lesion at each operating point.
+        scans: held-out scans that this was fitted on.
+        false_positives: false lesions a scan at each point, as measured there: sensitive, balanced, specific.
+        recall: share of the lesions of 10 mm and more that were found, likewise.
+    """
+
+    slope: float = 1.0
+    offset: float = 0.0
+    sensitive: float = 0.2
+    balanced: float = 0.5
+    specific: float = 0.8
+    scans: int = 0
+    false_positives: tuple[float, float, float] | None = None
+    recall: tuple[float, float, float] | None = None
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sensitive <= self.balanced <= self.specific <= 1 or self.slope <= 0:
+            raise RecipeError("detection: expected 0 <= sensitive <= balanced <= specific <= 1 and a slope above 0")
+
+    def probability(self, score: float) -> float:
+        """The probability that a piece of this score is a tumour."""
+        clipped = min(max(score, LEAST), 1 - LEAST)
+        logit = self.slope * float(np.log(clipped / (1 - clipped))) + self.offset
+        return float(1 / (1 + np.exp(-logit)))
+
+    def least(self, point: Point) -> float:
+        """The probability from which a piece is kept at an operating point."""
+        return float(getattr(self, point))
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One connected piece.
+
+    Attributes:
+        voxels: number of voxels on the network's grid.
+        score: mean probability of its most certain voxels.
+        probability: that it is a tumour.
+        is_kept: whether that reaches the operating point.
+    """
+
+    voxels: int
+    score: float
+    probability: float
+    is_kept: bool
+
+
+def pick_lesions(
+    probability: NDArray[np.float32], threshold: float, detection: Detection, point: Point = "balanced"
+) -> tuple[NDArray[np.float32], tuple[Candidate, ...]]:
+    """Judge the connected pieces of `probability > threshold`.
+
+    Args:
+        probability: of each voxel, (z, y, x), 0..1.
+        threshold: voxels above it belong to a piece (26-connected).
+        detection: calibration and operating points.
+        point: which of them.
+
+    Returns:
+        For each voxel the probability of its piece, 0 outside the pieces that are kept; and all pieces, the most likely
+        first.
+    """
+    labels, count = cc3d.connected_components(np.ascontiguousarray(probability > threshold), return_N=True)
+    inside = np.flatnonzero(labels)
+    owners, values = labels.reshape(-1)[inside], probability.reshape(-1)[inside]
+    order = np.lexsort((-values, owners))
+    starts = np.searchsorted(owners[order], np.arange(1, count + 2))
+    of_piece = np.zeros(count + 1, np.float32)
+    found = []
+    for number, (start, stop) in enumerate(pairwise(starts.tolist()), 1):
+        score = float(values[order[start : min(stop, start + TOP_VOXELS)]].mean())
+        likely = detection.probability(score)
+        kept = likely >= detection.least(point)
+        of_piece[number] = likely if kept else 0.0
+        found.append(Candidate(stop - start, score, likely, kept))
+    return of_piece[labels], tuple(sorted(found, key=lambda one: -one.probability))
+
+
+def fit_detection(scores: NDArray[np.float64], is_tumour: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and offset by Platt scaling (Platt 1999): maximum likelihood with the targets drawn in from 0 and 1.
+
+    Args:
+        scores: of pieces on held-out scans, 0..1.
+        is_tumour: whether each is a tumour.
+
+    Raises:
+        RecipeError: no tumour, or nothing but tumours: there is nothing to tell apart.
+    """
+    positive, negative = int(is_tumour.sum()), int((~is_tumour).sum())
+    if not positive or not negative:
+        raise RecipeError(f"{positive} tumours and {negative} others: a calibration needs both")
+    clipped = np.clip(scores, LEAST, 1 - LEAST)
+    x = np.log(clipped / (1 - clipped))
+    wanted = np.where(is_tumour, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    slope, offset = 1.0, 0.0
+    for _ in range(100):
+        likely = 1 / (1 + np.exp(-(slope * x + offset)))
+        weight = np.maximum(likely * (1 - likely), 1e-9)
+        gradient = np.array([((wanted - likely) * x).sum(), (wanted - likely).sum()])
+        hessian = np.array([[(weight * x * x).sum(), (weight * x).sum()], [(weight * x).sum(), weight.sum()]])
+        step = np.linalg.solve(hessian + 1e-9 * np.eye(2), gradient)
+        slope, offset = slope + float(step[0]), offset + float(step[1])
+        if float(np.abs(step).max()) < 1e-9:
+            break
+    return max(slope, 1e-3), offset
+
+
+def expected_calibration_error(probability: NDArray[np.float64], is_tumour: NDArray[np.bool_], bins: int = 10) -> float:
+    """Mean distance between stated and observed share over bins of equal width, weighted by their pieces.
+
+    Naeini et al. 2015, AAAI 29. 0 for no piece.
+    """
+    place = np.minimum((probability * bins).astype(int), bins - 1)
+    gaps = [
+        abs(float(probability[place == b].mean()) - float(is_tumour[place == b].mean())) * float((place == b).mean())
+        for b in np.unique(place)
+    ]
+    return float(sum(gaps))

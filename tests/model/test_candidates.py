@@ -1,0 +1,84 @@
+"""Pieces, their scores, the calibration and the operating points."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tumorspread.errors import RecipeError
+from tumorspread.model.candidates import (
+    TOP_VOXELS,
+    Detection,
+    expected_calibration_error,
+    fit_detection,
+    pick_lesions,
+)
+
+
+def boxes():
+    """A certain piece of 64 voxels, a doubtful one of 27, a speck of one voxel."""
+    probability = np.zeros((20, 20, 20), np.float32)
+    probability[2:6, 2:6, 2:6] = 0.9
+    probability[10:13, 10:13, 10:13] = 0.4
+    probability[18, 18, 18] = 0.6
+    return probability
+
+
+def test_pieces_come_with_their_size_score_and_probability_most_likely_first():
+    _, found = pick_lesions(boxes(), 0.3, Detection())
+    assert [one.voxels for one in found] == [64, 1, 27]
+    assert [one.score for one in found] == pytest.approx([0.9, 0.6, 0.4])
+    assert [one.probability for one in found] == pytest.approx([0.9, 0.6, 0.4])
+    assert [one.is_kept for one in found] == [True, True, False]
+
+
+@pytest.mark.parametrize(("point", "kept"), [("sensitive", 3), ("balanced", 2), ("specific", 1)])
+def test_an_operating_point_keeps_what_is_likely_enough(point, kept):
+    likely, found = pick_lesions(boxes(), 0.3, Detection(), point)
+    assert sum(one.is_kept for one in found) == kept
+    assert len(np.unique(likely[likely > 0])) == kept
+    assert likely[3, 3, 3] == pytest.approx(0.9)
+    assert likely[0, 0, 0] == 0
+
+
+def test_the_score_is_the_mean_of_the_most_certain_voxels():
+    probability = np.full((1, 1, 40), 0.35, np.float32)
+    probability[0, 0, :TOP_VOXELS] = np.linspace(0.6, 0.9, TOP_VOXELS)
+    _, (one,) = pick_lesions(probability, 0.3, Detection())
+    assert one.score == pytest.approx(0.75)
+
+
+def test_nothing_above_the_threshold_is_no_piece():
+    likely, found = pick_lesions(np.zeros((4, 4, 4), np.float32), 0.5, Detection())
+    assert found == ()
+    assert not likely.any()
+
+
+def test_the_calibration_finds_the_slope_and_offset_that_made_the_data():
+    random = np.random.default_rng(0)
+    scores = random.uniform(0.02, 0.98, 100_000)
+    logit = 1.7 * np.log(scores / (1 - scores)) - 0.8
+    truth = random.random(len(scores)) < 1 / (1 + np.exp(-logit))
+    slope, offset = fit_detection(scores, truth)
+    assert (slope, offset) == pytest.approx((1.7, -0.8), abs=0.06)
+    made = Detection(slope=slope, offset=offset)
+    stated = np.array([made.probability(s) for s in scores])
+    assert expected_calibration_error(stated, truth) < 0.015
+    assert expected_calibration_error(scores, truth) > 0.04
+
+
+def test_the_calibration_of_separated_scores_stays_finite_and_rises():
+    slope, offset = fit_detection(np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]))
+    made = Detection(slope=slope, offset=offset)
+    assert 0 < made.probability(0.1) < 0.5 < made.probability(0.9) < 1
+
+
+@pytest.mark.parametrize("truth", [np.ones(3, bool), np.zeros(3, bool)])
+def test_a_calibration_needs_both_kinds(truth):
+    with pytest.raises(RecipeError, match="needs both"):
+        fit_detection(np.array([0.2, 0.5, 0.7]), truth)
+
+
+def test_points_in_the_wrong_order_are_refused():
+    with pytest.raises(RecipeError, match="sensitive <= balanced"):
+        Detection(sensitive=0.6, balanced=0.5)
