@@ -20,7 +20,7 @@ from tumorspread.data.phantom_set import read_truth, write_phantoms
 from tumorspread.measurement.findings import Findings
 
 VERBS = ("analyse", "measure", "follow", "predict", "convert", "train", "evaluate")
-DATA_VERBS = ("fetch", "check", "split", "convert", "phantoms", "preview")
+DATA_VERBS = ("fetch", "check", "split", "convert", "phantoms", "implant", "preview")
 COMMANDS = [(), ("data",), *((verb,) for verb in VERBS), *(("data", verb) for verb in DATA_VERBS)]
 RESULTS = {"mask.nii.gz", "lesions.nii.gz", "lungs.nii.gz", "findings.json", "lesions.csv", "report.html"}
 COARSE = PhantomConfig(spacing_mm=(8.0, 8.0, 8.0), vessels=2, tumours=(2, 2), diameter_mm=(34.0, 46.0))

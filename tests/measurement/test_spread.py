@@ -47,6 +47,13 @@ def test_the_burden_sums_volumes_and_long_axes_and_divides_by_both_lungs():
     assert burden.reasons == {}
 
 
+def test_a_lesion_outside_the_lungs_is_no_share_of_them():
+    outside = replace(LESIONS[1], flags=("outside_lungs",))
+    burden = sum_burden((LESIONS[0], outside, LESIONS[2]), LUNGS)
+    assert burden.volume_ml == 100.0
+    assert burden.lung_fraction_percent == pytest.approx(100 * 70 / 2500)
+
+
 def test_the_burden_of_no_lesion_is_nought_and_not_unknown():
     burden = sum_burden((), LUNGS)
     assert (burden.count, burden.volume_ml, burden.sum_of_long_axes_mm) == (0, 0, 0)

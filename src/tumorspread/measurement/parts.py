@@ -180,7 +180,7 @@ class Burden:
     Attributes:
         count: number of lesions.
         volume_ml: of all of them.
-        lung_fraction_percent: tumour volume over lung volume.
+        lung_fraction_percent: volume of the lesions that are not outside the lungs over lung volume.
         sum_of_long_axes_mm: over all lesions.
         target_ids: RECIST 1.1 targets: the two longest measurable lesions, since the lungs are one organ.
         sum_of_target_axes_mm: sum of their long axes (RECIST 1.1 sum of diameters); None without a target.

@@ -26,7 +26,8 @@ def sum_burden(lesions: Sequence[Lesion], lungs: Lungs) -> Burden:
     measurable lesions, at most two an organ and five in all. The two lungs are one organ.
     """
     volume = sum(lesion.volume_ml for lesion in lesions)
-    share, reasons = _share(volume, lungs.total_ml, lungs.reasons.get("total_ml", NO_LUNGS))
+    in_lungs = sum(lesion.volume_ml for lesion in lesions if "outside_lungs" not in lesion.flags)
+    share, reasons = _share(in_lungs, lungs.total_ml, lungs.reasons.get("total_ml", NO_LUNGS))
     measurable = sorted((n for n in lesions if n.recist_measurable), key=lambda n: (-n.long_axis_mm, n.id))
     targets = measurable[:TARGETS_AN_ORGAN]
     if not targets:
