@@ -94,7 +94,7 @@ BROKEN = {
     "mask below a file": (lambda b: ["predict", b.weights, b.ct, "-o", b.file("x") / "m.nii.gz"], "cannot write"),
     "scan to write below a file": (lambda b: ["convert", b.ct, "-o", b.file("x") / "m.nii.gz"], "cannot write"),
     # recipes
-    "recipe unknown": (lambda b: b.train(b.good / "data", "--recipe", "4d"), "one of 2d, 3d, demo"),
+    "recipe unknown": (lambda b: b.train(b.good / "data", "--recipe", "4d"), "one of 2d, 3d, demo, lung"),
     "recipe not TOML": (lambda b: b.train(b.good / "data", "--recipe", b.file("r.toml", "epochs: 3")), "not TOML"),
     "recipe unknown key": (lambda b: b.train(b.good / "data", "--set", "run.epoch=3"), "run.epoch: no such setting"),
     "recipe wrong type": (lambda b: b.train(b.good / "data", "--set", "run.epochs=many"), "run.epochs: .*integer"),

@@ -49,7 +49,7 @@ def test_a_wrong_change_is_refused_by_name(change, reason):
 
 
 def test_a_missing_or_broken_file_is_refused(tmp_path):
-    with pytest.raises(RecipeError, match="one of 2d, 3d, demo, msd-patches"):
+    with pytest.raises(RecipeError, match="one of 2d, 3d, demo, lung, msd-patches"):
         Recipe.read("no-such-recipe")
     (tmp_path / "r.toml").write_text("[run\nepochs = 1")
     with pytest.raises(RecipeError, match="not TOML"):

@@ -36,5 +36,5 @@ Changes = Annotated[
     ),
 ]
 RecipeName = Annotated[
-    str | None, typer.Option(help="A TOML file, or a recipe of the package: 2d, 3d, demo, msd-patches.")
+    str | None, typer.Option(help="A TOML file, or a recipe of the package: 2d, 3d, lung, demo, msd-patches.")
 ]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tumorspread.errors import MaskError
 from tumorspread.measurement.parts import Reasons
+from tumorspread.measurement.regions import find_regions
 from tumorspread.measurement.surface import surface_distances
 from tumorspread.scan.volume import Triple, Volume
 
@@ -96,15 +97,15 @@ def compare_masks(predicted: Volume, reference: Volume, *, surfaces: bool = True
         )
     found, truth = _as_mask(predicted, "predicted"), _as_mask(reference, "reference")
     box = _box(found, truth)
-    found, truth = found[box], truth[box]
+    found, truth = np.ascontiguousarray(found[box]), np.ascontiguousarray(truth[box])
     volumes = int(np.count_nonzero(found)), int(np.count_nonzero(truth))
     both = int(np.count_nonzero(found & truth))
     either = sum(volumes) - both
     values, reasons = _overlap(both, either, volumes, predicted.voxels.size)
     values["nsd_2mm"], values["hd95_mm"], reason = _surface(found, truth, predicted.spacing_mm, surfaces)
+    covered, false_positives = _match_lesions(found, truth, surfaces)
     if reason:
         reasons |= {"nsd_2mm": reason, "hd95_mm": reason}
-    covered, false_positives = _match_lesions(found, truth, surfaces)
     return MaskMetrics(
         **values,
         volume_ml=volumes[0] * predicted.voxel_ml,
@@ -123,7 +124,7 @@ def _as_mask(volume: Volume, name: str) -> Mask:
     if voxels.dtype == bool:
         return voxels
     if voxels.dtype.kind in "iu":
-        proper = bool(voxels.min() >= 0 and voxels.max() <= 1)
+        proper = bool((voxels.dtype.kind == "u" or voxels.min() >= 0) and voxels.max() <= 1)
     else:
         proper = voxels.dtype.kind == "f" and bool(((voxels == 0) | (voxels == 1)).all())
     if not proper:
@@ -178,6 +179,12 @@ def _surface(found: Mask, truth: Mask, spacing_mm: Triple, surfaces: bool) -> tu
 
 def _match_lesions(found: Mask, truth: Mask, joined: bool) -> tuple[NDArray[np.float64], int]:
     """The share of each reference lesion that is covered, and the number of predicted pieces on none."""
+    boxes = find_regions(found | truth) if joined else [(slice(None),) * 3]
+    matched = [_match_in_box(np.ascontiguousarray(found[b]), np.ascontiguousarray(truth[b]), joined) for b in boxes]
+    return np.concatenate([np.zeros(0), *(covered for covered, _ in matched)]), sum(alone for _, alone in matched)
+
+
+def _match_in_box(found: Mask, truth: Mask, joined: bool) -> tuple[NDArray[np.float64], int]:
     lesions, lesion_count = _pieces(truth, joined)
     guesses, guess_count = _pieces(found, joined)
     # By index: picking by a mask of the whole image would take as long as all the rest.
