@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ import numpy as np
 from tumorspread._version import __version__
 from tumorspread.errors import MaskError, ReadError
 from tumorspread.measurement.findings import Findings
+from tumorspread.measurement.lungs import LungMask, segment_lungs
 from tumorspread.measurement.measured import MeasureOptions, measure_mask
 from tumorspread.measurement.parts import Origin, ScanInfo
 from tumorspread.measurement.pieces import DUST_MM3
@@ -20,6 +21,7 @@ from tumorspread.scan.read import read, read_mask
 from tumorspread.scan.volume import Remark, Volume
 
 if TYPE_CHECKING:
+    from tumorspread.model.candidates import Point
     from tumorspread.model.predict import Predictor
 
 SOFTWARE = f"tumorspread {__version__}"
@@ -53,6 +55,7 @@ def analyse(
     *,
     source: str | None = None,
     threshold: float | None = None,
+    point: Point = "balanced",
     device: str | None = None,
     options: MeasureOptions = MeasureOptions(dust_mm3=DUST_MM3),
     progress: Callable[[int, int], None] | None = None,
@@ -64,6 +67,8 @@ def analyse(
         weights: a weights file, or a `Predictor` that holds one (for many scans).
         source: name of the scan for the findings; by default the path's.
         threshold: probabilities above it are tumour; None takes that of the weights.
+        point: operating point, `sensitive`, `balanced` or `specific`; plays no part with weights that were not
+            calibrated.
         device: `cpu`, `cuda`, ...; None takes CUDA where there is one. Plays no part with a `Predictor`.
         options: what to measure; by default pieces of the mask below a ball of 3 mm are left out as dust.
         progress: called with (tiles done, tiles in all).
@@ -80,7 +85,9 @@ def analyse(
     info = predictor.info
     if info.preprocess.intensity != "hu":
         raise ReadError(f"{info.name} was trained on grey images, not on CT in HU; use `predict` with it")
-    mask, remarks = predictor.mask(volume, threshold=threshold, progress=progress)
+    lungs = segment_lungs(volume)
+    sides = lungs.labels if lungs.volumes.total_ml is not None else None
+    found = predictor.detect(volume, sides, point=point, threshold=threshold, progress=progress)
     origin = Origin(
         software=SOFTWARE,
         mask_source="model",
@@ -88,8 +95,10 @@ def analyse(
         weights_sha256=info.sha256,
         threshold=info.threshold if threshold is None else threshold,
         made_at=_now(),
+        operating_point=None if info.detection is None else point,
     )
-    return _analysis(volume, mask, name, origin, remarks, options)
+    analysis = _analysis(volume, found.mask, name, origin, found.remarks, options, lungs)
+    return _with_probabilities(analysis, found.probabilities(analysis.lesions), "the weights were not calibrated")
 
 
 def measure(
@@ -124,7 +133,8 @@ def measure(
         raise MaskError(f"the mask's grid {drawn.shape} is not the scan's {volume.shape}, or lies elsewhere")
     origin = Origin(SOFTWARE, mask_source or mask_name, made_at=_now())
     # On one grid to within a twentieth of a voxel; the answer is on the scan's.
-    return _analysis(volume, volume.with_voxels(drawn.voxels), name, origin, (), options)
+    analysis = _analysis(volume, volume.with_voxels(drawn.voxels), name, origin, (), options)
+    return _with_probabilities(analysis, None, "the mask was brought along")
 
 
 def _open(scan: Volume | str | Path, source: str | None) -> tuple[Volume, str]:
@@ -134,9 +144,15 @@ def _open(scan: Volume | str | Path, source: str | None) -> tuple[Volume, str]:
 
 
 def _analysis(
-    volume: Volume, mask: Volume, name: str, origin: Origin, remarks: tuple[Remark, ...], options: MeasureOptions
+    volume: Volume,
+    mask: Volume,
+    name: str,
+    origin: Origin,
+    remarks: tuple[Remark, ...],
+    options: MeasureOptions,
+    lungs: LungMask | None = None,
 ) -> Analysis:
-    measured = measure_mask(volume, mask, options)
+    measured = measure_mask(volume, mask, options, lungs=lungs)
     findings = Findings(
         scan=ScanInfo(name, volume.shape, volume.spacing_mm),
         origin=origin,
@@ -148,6 +164,17 @@ def _analysis(
         stage=measured.stage,
     )
     return Analysis(volume, measured.labels, measured.sides, findings)
+
+
+def _with_probabilities(analysis: Analysis, probabilities: Sequence[float] | None, why: str) -> Analysis:
+    """The probability of each lesion, by id; or why there is none."""
+    lesions = tuple(
+        replace(lesion, reasons={**lesion.reasons, "probability": why})
+        if probabilities is None
+        else replace(lesion, probability=probabilities[lesion.id - 1])
+        for lesion in analysis.findings.lesions
+    )
+    return replace(analysis, findings=replace(analysis.findings, lesions=lesions))
 
 
 def _now() -> str:

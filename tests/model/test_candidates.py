@@ -54,6 +54,17 @@ def test_nothing_above_the_threshold_is_no_piece():
     assert not likely.any()
 
 
+def test_a_piece_that_lies_mostly_outside_the_room_is_dropped_whole_and_one_inside_is_kept_whole():
+    room = np.zeros((20, 20, 20), bool)
+    room[:, :, :4] = True  # half of the certain piece, none of the others
+    likely, found = pick_lesions(boxes(), 0.3, Detection(), "sensitive", room)
+    assert [(one.voxels, one.is_inside, one.is_kept) for one in found] == [
+        (64, True, True), (1, False, False), (27, False, False),
+    ]  # fmt: skip
+    assert (likely > 0).sum() == 64
+    assert found[2].probability == pytest.approx(0.4)
+
+
 def test_the_calibration_finds_the_slope_and_offset_that_made_the_data():
     random = np.random.default_rng(0)
     scores = random.uniform(0.02, 0.98, 100_000)

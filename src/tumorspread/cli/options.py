@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,10 @@ Series = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default CUDA where there is one.")]
 Threshold = Annotated[
     float | None, typer.Option(help="Probability above which a voxel is tumour; by default the weights' own.")
+]
+OperatingPoint = Annotated[
+    Literal["sensitive", "balanced", "specific"],
+    typer.Option(help="How likely a lesion must be to count, with weights that were calibrated."),
 ]
 Split = Annotated[bool, typer.Option("--split", help="Divide touching lesions at their necks.")]
 Lobes = Annotated[

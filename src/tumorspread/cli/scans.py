@@ -15,6 +15,7 @@ from tumorspread.cli.options import (
     Device,
     Force,
     Lobes,
+    OperatingPoint,
     OutFolder,
     Radiomics,
     ScanPath,
@@ -37,6 +38,7 @@ def analyse(
     out: OutFolder,
     weights: Annotated[Path, typer.Option("--weights", "-w", help="Weights file of `tumorspread train`.")],
     threshold: Threshold = None,
+    point: OperatingPoint = "balanced",
     dust: Annotated[float, typer.Option(help="Leave out pieces of less mm3; a ball of 3 mm has 14.1.", min=0)] = 14.1,
     split: Split = False,
     radiomics: Radiomics = False,
@@ -69,6 +71,7 @@ def analyse(
                 predictor,
                 source=scan.name,
                 threshold=threshold,
+                point=point,
                 options=_options(volume, dust, split, radiomics, lobes),
                 progress=progress,
             )

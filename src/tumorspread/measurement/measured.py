@@ -65,43 +65,48 @@ class Measured:
     remarks: tuple[Remark, ...]
 
 
-def measure_mask(scan: Volume, mask: Volume, options: MeasureOptions = MeasureOptions()) -> Measured:
+def measure_mask(
+    scan: Volume, mask: Volume, options: MeasureOptions = MeasureOptions(), *, lungs: LungMask | None = None
+) -> Measured:
     """Measure all of one mask.
 
     Args:
         scan: HU.
         mask: 0 and 1 on the scan's grid.
         options: what to measure.
+        lungs: of `segment_lungs` where they are at hand; None segments them. Lobes that were brought take their place.
 
     Raises:
         MaskError: values other than 0 and 1; or the lobe mask lies on another grid, has labels of no known kind, or
             has them where they cannot be.
     """
     labels = replace(label_lesions(mask, dust_mm3=options.dust_mm3, split=options.split), remarks=())
-    lung_mask, lobes = _lungs(scan, options.lobes, labels)
+    lung_mask, lobes = _lungs(scan, options.lobes, labels, lungs)
     sides = lung_mask.labels if lung_mask.volumes.total_ml is not None else None
     told = not (lung_mask.volumes.left_ml is None and lung_mask.volumes.right_ml is None)
-    lungs = replace(lung_mask.volumes, parts=_parts(scan, sides if told else None, lobes))
-    lesions = measure_lesions(scan, labels, sides, lungs)
-    lesions = locate_lesions(lesions, labels, sides, lungs, lobes)
+    volumes = replace(lung_mask.volumes, parts=_parts(scan, sides if told else None, lobes))
+    lesions = measure_lesions(scan, labels, sides, volumes)
+    lesions = locate_lesions(lesions, labels, sides, volumes, lobes)
     if options.radiomics:
         lesions = add_features(lesions, scan, labels)
     dust = dust_remark(mask, labels, options.dust_mm3) if options.dust_mm3 else ()
     return Measured(
         labels=labels,
         sides=None if sides is None else replace(scan, voxels=sides, remarks=()),
-        lungs=lungs,
+        lungs=volumes,
         lesions=lesions,
-        burden=sum_burden(lesions, lungs),
-        spread=measure_spread(lesions, lungs),
+        burden=sum_burden(lesions, volumes),
+        spread=measure_spread(lesions, volumes),
         stage=propose_stage(lesions),
         remarks=(*dust, *speck_remark([n.volume_ml for n in lesions]), *_cut(lesions), *lung_mask.remarks),
     )
 
 
-def _lungs(scan: Volume, lobes: Volume | None, lesions: Volume) -> tuple[LungMask, NDArray[np.uint8] | None]:
+def _lungs(
+    scan: Volume, lobes: Volume | None, lesions: Volume, lungs: LungMask | None
+) -> tuple[LungMask, NDArray[np.uint8] | None]:
     if lobes is None:
-        return segment_lungs(scan), None
+        return lungs or segment_lungs(scan), None
     if not scan.same_grid(lobes):
         raise MaskError(f"the lobe mask's grid {lobes.shape} is not the scan's {scan.shape}, or lies elsewhere")
     found = read_lobe_map(lobes, midline_mm=body_midline_mm(scan), lesions=lesions.voxels)

@@ -37,7 +37,10 @@ class ScanInfo:
 
 @dataclass(frozen=True)
 class Origin:
-    """What made these findings: software, the mask's source, the weights (None for a mask brought along)."""
+    """What made these findings: software, the mask's source, the weights (None for a mask brought along).
+
+    The operating point is that of the detection; None for weights that were not calibrated.
+    """
 
     software: str
     mask_source: str
@@ -45,6 +48,7 @@ class Origin:
     weights_sha256: str | None = None
     threshold: float | None = None
     made_at: str | None = None
+    operating_point: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ class Lesion:
         recist_measurable: long axis of at least 10 mm, and of twice the slice distance where that is above 5 mm.
         longest_diameter_mm: longest diameter in an axial, coronal or sagittal plane, which T goes by.
         longest_diameter_plane: the plane that shows it.
+        probability: that it is a tumour, as the model judges it after calibration.
         radiomics: IBSI features by name, where they were asked for.
     """
 
@@ -170,6 +175,7 @@ class Lesion:
     longest_diameter_mm: float | None = None
     longest_diameter_mm_error: float | None = None
     longest_diameter_plane: Plane | None = None
+    probability: float | None = None
     radiomics: dict[str, float] | None = None
 
 

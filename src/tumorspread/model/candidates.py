@@ -22,6 +22,7 @@ POINTS: tuple[Point, ...] = get_args(Point)
 
 # The score is the mean over the most certain voxels: one voxel alone is noise, the mean of all falls with size.
 TOP_VOXELS = 12
+INSIDE_SHARE = 0.5
 # Nearer to 0 or 1 a logit says nothing more.
 LEAST = 1e-4
 
@@ -72,17 +73,23 @@ class Candidate:
         voxels: number of voxels on the network's grid.
         score: mean probability of its most certain voxels.
         probability: that it is a tumour.
-        is_kept: whether that reaches the operating point.
+        is_inside: whether most of it lies where lung tumours may be.
+        is_kept: whether it lies there and its probability reaches the operating point.
     """
 
     voxels: int
     score: float
     probability: float
+    is_inside: bool
     is_kept: bool
 
 
 def pick_lesions(
-    probability: NDArray[np.float32], threshold: float, detection: Detection, point: Point = "balanced"
+    probability: NDArray[np.float32],
+    threshold: float,
+    detection: Detection,
+    point: Point = "balanced",
+    room: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float32], tuple[Candidate, ...]]:
     """Judge the connected pieces of `probability > threshold`.
 
@@ -91,6 +98,7 @@ def pick_lesions(
         threshold: voxels above it belong to a piece (26-connected).
         detection: calibration and operating points.
         point: which of them.
+        room: where lung tumours may be, on the same grid; None for anywhere. A piece is kept or dropped whole.
 
     Returns:
         For each voxel the probability of its piece, 0 outside the pieces that are kept; and all pieces, the most likely
@@ -106,9 +114,10 @@ def pick_lesions(
     for number, (start, stop) in enumerate(pairwise(starts.tolist()), 1):
         score = float(values[order[start : min(stop, start + TOP_VOXELS)]].mean())
         likely = detection.probability(score)
-        kept = likely >= detection.least(point)
+        inside_room = room is None or bool(room.reshape(-1)[inside[order[start:stop]]].mean() >= INSIDE_SHARE)
+        kept = inside_room and likely >= detection.least(point)
         of_piece[number] = likely if kept else 0.0
-        found.append(Candidate(stop - start, score, likely, kept))
+        found.append(Candidate(stop - start, score, likely, inside_room, kept))
     return of_piece[labels], tuple(sorted(found, key=lambda one: -one.probability))
 
 

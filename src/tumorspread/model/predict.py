@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tumorspread.errors import ReadError, RecipeError
+from tumorspread.model.candidates import Point
+from tumorspread.model.detect import Detected, judge
 from tumorspread.model.preprocess import OUTSIDE, Way, prepare_scan
 from tumorspread.model.unet import UNet
 from tumorspread.model.weights import load_weights
@@ -91,11 +94,35 @@ class Predictor:
             ReadError, GeometryError: the scan is not what the weights were trained on; see `check_ct`.
             RecipeError: a threshold that is not between 0 and 1.
         """
-        if threshold is not None and not 0 < threshold < 1:
-            raise RecipeError(f"threshold {threshold:g}: expected a number between 0 and 1")
+        _check_threshold(threshold)
         remarks = self._check(scan)
         probability, way = self._infer(scan, progress)
         return way.mask_back(probability, self.info.threshold if threshold is None else threshold), remarks
+
+    def detect(
+        self,
+        scan: Volume,
+        sides: NDArray[np.uint8] | None = None,
+        *,
+        point: Point = "balanced",
+        threshold: float | None = None,
+        progress: Progress | None = None,
+    ) -> Detected:
+        """The tumours of a scan, each piece judged as a whole; see `judge`. Errors as for `mask`.
+
+        Args:
+            scan: as for `mask`.
+            sides: 1 in the left lung, 2 in the right, on the scan's grid; None where no lungs were found.
+            point: operating point.
+            threshold: probabilities above it are tumour; None takes that of the weights.
+            progress: called with (tiles done, tiles in all).
+        """
+        _check_threshold(threshold)
+        remarks = self._check(scan)
+        probability, way = self._infer(scan, progress)
+        cut = self.info.threshold if threshold is None else threshold
+        found = judge(probability, way, sides, threshold=cut, detection=self.info.detection, point=point)
+        return replace(found, remarks=(*remarks, *found.remarks))
 
     def probability(self, scan: Volume, *, progress: Progress | None = None) -> Volume:
         """The tumour probability (float32, 0..1) on the grid of `scan`; errors as for `mask`."""
@@ -125,6 +152,11 @@ class Predictor:
                 f"{self.info.name} was trained on grey images in 0..1; this scan has values {low:g}..{high:g}"
             )
         return ()
+
+
+def _check_threshold(threshold: float | None) -> None:
+    if threshold is not None and not 0 < threshold < 1:
+        raise RecipeError(f"threshold {threshold:g}: expected a number between 0 and 1")
 
 
 def slide(

@@ -61,6 +61,34 @@ class Way:
     turn: Reorientation
     step: Resampling
 
+    @property
+    def target_spacing_mm(self) -> Triple:
+        """Distance between voxel centres of the network's grid along (head, back, left)."""
+        own = self.turn.apply(self.source).spacing_mm
+        z, y, x = (s * a / b for s, a, b in zip(own, self.step.source, self.step.target, strict=True))
+        return z, y, x
+
+    def to_target(self, index: NDArray[np.integer]) -> tuple[NDArray[np.intp], ...]:
+        """Voxels of the network's grid that hold the centres of canonical voxels.
+
+        Args:
+            index: (n, 3) indices (z, y, x) in the scan's canonical axes.
+
+        Returns:
+            An index into an array of shape `step.target`.
+        """
+        scale = np.array(self.step.target) / np.array(self.step.source)
+        places = np.floor((index + 0.5) * scale).astype(np.intp)
+        return tuple(np.minimum(places, np.array(self.step.target) - 1).T)
+
+    def sample(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Labels in the scan's canonical axes at the centres of the network's voxels, nearest voxel."""
+        axes = [
+            np.minimum(((np.arange(b) + 0.5) * a / b).astype(np.intp), a - 1)
+            for a, b in zip(self.step.source, self.step.target, strict=True)
+        ]
+        return np.ascontiguousarray(labels[np.ix_(*axes)])
+
     def mask_back(self, probability: NDArray[np.float32], threshold: float) -> Volume:
         """The mask `probability > threshold` on the source grid, as bool voxels.
 

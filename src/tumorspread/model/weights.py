@@ -22,6 +22,7 @@ from safetensors.torch import save
 
 from tumorspread._version import __version__
 from tumorspread.errors import OutputError, RecipeError, WeightsError
+from tumorspread.model.candidates import Detection
 from tumorspread.model.preprocess import PreprocessConfig
 from tumorspread.model.unet import UNet, UNetConfig, check_edges
 
@@ -62,6 +63,8 @@ class WeightsInfo:
         threshold: probabilities above it are tumour.
         provenance: where the weights come from.
         mirror: average over flips when predicting.
+        detection: how likely a piece of the mask is a tumour, and from which probability it counts; None where that was
+            not calibrated: then every piece counts.
         sha256: hash of the file, empty before it is written.
         name: name of the file, empty before it is written.
     """
@@ -72,6 +75,7 @@ class WeightsInfo:
     threshold: float
     provenance: Provenance
     mirror: bool = False
+    detection: Detection | None = None
     sha256: str = ""
     name: str = ""
 

@@ -73,6 +73,7 @@ COURSE_LIMITS = (
 DETAILS = (
     ("longest_diameter_mm", "Longest diameter in a plane", "mm"),
     ("longest_diameter_plane", "That plane", ""),
+    ("probability", "Probability of a tumour", ""),
     ("max_3d_mm", "Longest diameter in 3-D", "mm"),
     ("equivalent_diameter_mm", "Diameter of the equal ball", "mm"),
     ("who_product_mm2", "WHO product", "mm²"),

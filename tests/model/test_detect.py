@@ -1,0 +1,99 @@
+"""From probabilities to tumours on the scan's own grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tumorspread.measurement.pieces import label_lesions
+from tumorspread.model.candidates import Detection
+from tumorspread.model.detect import judge
+from tumorspread.model.preprocess import PreprocessConfig, plan_way
+from tumorspread.scan.volume import Volume
+
+DETECTION = Detection(slope=2.0, offset=-0.5, sensitive=0.1, balanced=0.5, specific=0.9)
+
+
+def scan_of(flipped):
+    """Two boxes of lung on a grid of 4 x 2 x 2 mm, stored upright or upside down and turned."""
+    sides = np.zeros((20, 60, 80), np.uint8)
+    sides[2:18, 10:50, 45:75], sides[2:18, 10:50, 5:35] = 1, 2
+    upright = Volume.upright(np.zeros(sides.shape, np.int16), (4.0, 2.0, 2.0))
+    if not flipped:
+        return upright, sides
+    affine = upright.affine[:, [2, 0, 1, 3]].copy()
+    affine[:3, 3] += affine[:3, 1] * (sides.shape[0] - 1)
+    affine[:, 1] *= -1
+    turned = np.ascontiguousarray(sides.transpose(2, 0, 1)[:, ::-1])
+    return Volume(np.zeros(turned.shape, np.int16), affine), turned
+
+
+def probabilities(way):
+    """In mm of the canonical grid: a likely ball in the left lung, a doubtful one in the right, one far above."""
+    points = np.moveaxis(np.indices(way.step.target), 0, -1) * way.target_spacing_mm
+    found = np.zeros(way.step.target, np.float32)
+    for centre, value in (((40, 60, 120), 0.9), ((40, 60, 40), 0.45), ((40, 6, 80), 0.8)):
+        found[np.linalg.norm(points - centre, axis=-1) < 8] = value
+    return found
+
+
+@pytest.fixture(params=[False, True], ids=["upright", "turned"])
+def case(request):
+    scan, sides = scan_of(request.param)
+    return scan, sides, plan_way(scan, PreprocessConfig(spacing_mm=(3.0, 3.0, 3.0)))
+
+
+def found(case, **options):
+    _, sides, way = case
+    options = {"sides": sides, "detection": DETECTION, **options}
+    return judge(probabilities(way), way, options.pop("sides"), threshold=0.3, **options)
+
+
+def test_what_lies_outside_the_lungs_is_left_out_with_a_word(case):
+    done = found(case, point="sensitive")
+    assert [one.is_kept for one in done.candidates] == [True, False, True]
+    assert [remark.code for remark in done.remarks] == ["outside_lungs_left_out"]
+    assert "1 piece outside the lungs" in done.remarks[0].text
+    assert label_lesions(done.mask).voxels.max() == 2
+
+
+def test_without_lungs_nothing_is_left_out_for_its_place(case):
+    done = found(case, point="sensitive", sides=None)
+    assert done.remarks == ()
+    assert label_lesions(done.mask).voxels.max() == 3
+
+
+@pytest.mark.parametrize(("point", "count"), [("sensitive", 2), ("balanced", 1), ("specific", 1)])
+def test_lesions_come_with_the_probability_of_their_piece(case, point, count):
+    done = found(case, point=point)
+    labels = label_lesions(done.mask)
+    likely = done.probabilities(labels)
+    assert len(likely) == labels.voxels.max() == count
+    wanted = {DETECTION.probability(0.9), DETECTION.probability(0.45)}
+    assert all(any(value == pytest.approx(p, rel=1e-5) for p in wanted) for value in likely)
+    assert max(likely) == pytest.approx(DETECTION.probability(0.9), rel=1e-5)
+
+
+def test_without_a_calibration_every_piece_counts_and_none_has_a_probability(case):
+    done = found(case, detection=None, sides=None)
+    assert done.likely is None
+    labels = label_lesions(done.mask)
+    assert labels.voxels.max() == 3
+    assert done.probabilities(labels) is None
+
+
+def test_the_mask_lies_on_the_scan_where_the_balls_were(case):
+    scan, _, way = case
+    done = found(case, point="specific")
+    assert done.mask.same_grid(scan)
+    voxels = np.argwhere(way.turn.apply_array(done.mask.voxels))
+    assert (voxels.mean(axis=0) * (4, 2, 2)) == pytest.approx((40, 60, 120), abs=2.0)
+
+
+def test_sampling_and_its_index_agree():
+    scan, sides = scan_of(False)
+    way = plan_way(scan, PreprocessConfig(spacing_mm=(3.0, 3.0, 3.0)))
+    coarse = way.sample(sides)
+    assert coarse.shape == way.step.target
+    index = np.argwhere(sides == 1)
+    assert (coarse[way.to_target(index)] == 1).mean() > 0.9
