@@ -15,8 +15,6 @@ import pytest
 from tumorspread.data.phantom import PhantomConfig, make_phantom
 from tumorspread.errors import MaskError, ReadError, RecipeError
 from tumorspread.measurement.findings import Findings
-from tumorspread.model.candidates import Detection
-from tumorspread.model.weights import load_weights, save_weights
 from tumorspread.pipeline import analyse, measure
 from tumorspread.scan.nifti import read_nifti, write_nifti
 from tumorspread.scan.volume import Volume
@@ -191,22 +189,6 @@ def test_analyse_gives_mask_lesions_and_lungs_on_the_very_grid_of_a_flipped_obli
 def unjudged(lesion):
     """The lesion without the model's opinion of it, which a mask that was brought along has not."""
     return replace(lesion, probability=None, reasons={k: v for k, v in lesion.reasons.items() if k != "probability"})
-
-
-def test_an_operating_point_decides_what_counts_and_each_lesion_has_its_probability(coarse, weights, tmp_path):
-    network, info = load_weights(weights)
-    judged = replace(info, detection=Detection(sensitive=0.0, balanced=0.0, specific=1.0))
-    save_weights(network, judged, tmp_path / "judged.safetensors")
-    scan = crop(coarse.scan)
-    found = analyse(scan, tmp_path / "judged.safetensors").findings
-    assert found.origin.operating_point == "balanced"
-    assert found.lesions
-    assert all(0 < n.probability < 1 and "probability" not in n.reasons for n in found.lesions)
-    none = analyse(scan, tmp_path / "judged.safetensors", point="specific").findings
-    assert (none.burden.count, none.origin.operating_point) == (0, "specific")
-    plain = analyse(scan, weights).findings
-    assert plain.origin.operating_point is None
-    assert {n.reasons["probability"] for n in plain.lesions} == {"the weights were not calibrated"}
 
 
 def test_analyse_and_measure_of_its_own_mask_agree(coarse, weights, tmp_path):

@@ -1,0 +1,201 @@
+"""What weights find in chests that they were not trained on: real tumours, synthetic ones in real chests, and none.
+
+Prints a table, then lines `name value` for all that `--left-out` allows: a case of a patient that was trained on is not
+judged. Usage: python bench/model_report.py WEIGHTS [--left-out PATIENT ...] [--data FOLDER] [--pictures FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tumorspread import Analysis, Volume, analyse, read, read_mask
+from tumorspread.data.hosts import find_list, read_hosts
+from tumorspread.data.implant_set import ImplantSetConfig, make_case
+from tumorspread.data.shapes import ShapeLibrary
+from tumorspread.measurement.metrics import FOUND_SHARE
+from tumorspread.model.candidates import expected_calibration_error
+from tumorspread.model.predict import Predictor
+from tumorspread.report.folder import write_analysis
+
+BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
+READERS = tuple(f"LIDC-IDRI-0314_reader{n}" for n in range(1, 5))
+# Volumes in Lung_Dx_boxes.csv, and the scans they are of.
+BOXED = {
+    "Lung_Dx-A0001_s3": ("Lung_Dx-A0001", "scans/Lung_Dx-A0001_s3.nii.gz"),
+    "Lung_Dx-A0002_s2": ("Lung_Dx-A0002", "dicom/Lung_Dx-A0002_B70f"),
+    "Lung_Dx-A0002_s3": ("Lung_Dx-A0002", "dicom/Lung_Dx-A0002_B40f"),
+}
+TUMOURS_A_HOST, SEED = 50, 1000
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The weights, the data, and which patients the weights have not seen."""
+
+    predictor: Predictor
+    data: Path
+    unseen: tuple[str, ...]
+    pictures: Path | None
+
+    def look(self, name: str, scan: Volume) -> Analysis:
+        """Analyse a scan, and keep the result where pictures are wanted."""
+        analysis = analyse(scan, self.predictor, source=name)
+        burden = analysis.findings.burden
+        lesions = ", ".join(f"{n.volume_ml:.2f}" for n in analysis.findings.lesions[:6])
+        print(f"{name:<28}{burden.count:>8}{burden.volume_ml:>12.2f}   {lesions}", flush=True)
+        if self.pictures is not None:
+            (self.pictures / name).mkdir(parents=True, exist_ok=True)
+            write_analysis(analysis, self.pictures / name)
+        return analysis
+
+
+def main(judge: Judge) -> None:
+    """Print the table and the figures."""
+    print(f"{'scan':<28}{'lesions':>8}{'volume mL':>12}   largest lesions mL")
+    figures: dict[str, float] = {}
+    for part in (lidc, pat4, lung_dx, negative, synthetic):
+        figures |= part(judge)
+    for name, value in figures.items():
+        print(f"{name} {value:.3f}")
+
+
+def lidc(judge: Judge) -> dict[str, float]:
+    """Dice with the consensus, and what the four readers have."""
+    if "LIDC-IDRI-0314" not in judge.unseen:
+        return {}
+    scan = read(judge.data / "scans" / "LIDC-IDRI-0314.nii.gz")
+    consensus = read_mask(judge.data / "scans" / "LIDC-IDRI-0314_nodule.nii.gz", scan).voxels > 0
+    readers = [read_mask(judge.data / "scans" / f"{name}.nii.gz", scan).voxels > 0 for name in READERS]
+    found = judge.look("LIDC-IDRI-0314", scan).lesions.voxels
+    touching = np.unique(found[consensus & (found > 0)])
+    return {
+        "lidc_dice": dice(np.isin(found, touching) & (found > 0), consensus),
+        "lidc_reader_dice": float(np.mean([dice(reader, consensus) for reader in readers])),
+        "lidc_other_lesions": float(found.max() - len(touching)),
+    }
+
+
+def pat4(judge: Judge) -> dict[str, float]:
+    """Dice with the oncologist's contours of a mass of 125 mL; never trained on."""
+    scan = read(judge.data / "scans" / "RadPhantom-pat4.nii.gz")
+    truth = read_mask(judge.data / "scans" / "RadPhantom-pat4_gtv.nii.gz", scan).voxels > 0
+    return {"pat4_dice": dice(judge.look("RadPhantom-pat4", scan).mask.voxels > 0, truth)}
+
+
+def lung_dx(judge: Judge) -> dict[str, float]:
+    """The share of box slices in which tumour was found in the box, and the volumes by two kernels."""
+    boxes = read_boxes(judge.data / "scans" / "Lung_Dx_boxes.csv")
+    hits: list[bool] = []
+    volumes = {}
+    for name, (patient, path) in BOXED.items():
+        if patient not in judge.unseen:
+            continue
+        scan = read(judge.data / path)
+        found = judge.look(f"{patient}_{name[-2:]}", scan).lesions
+        inside = set()
+        for z, (x0, y0, x1, y1) in boxes[name]:
+            labels = found.voxels[z, y0 : y1 + 1, x0 : x1 + 1]
+            hits.append(bool((labels > 0).mean() >= FOUND_SHARE))
+            inside |= set(np.unique(labels[labels > 0]).tolist())
+        volumes[name] = float(np.isin(found.voxels, sorted(inside)).sum()) * scan.voxel_ml if inside else 0.0
+    figures = {"lung_dx_box_slices_found": float(np.mean(hits))} if hits else {}
+    sharp, soft = volumes.get("Lung_Dx-A0002_s2"), volumes.get("Lung_Dx-A0002_s3")
+    if sharp and soft:
+        figures["lung_dx_kernel_volume_ratio"] = sharp / soft
+    return figures
+
+
+def negative(judge: Judge) -> dict[str, float]:
+    """What is found in a chest without a tumour."""
+    if "CPTAC-C3N-00247" not in judge.unseen:
+        return {}
+    scan = read(judge.data / "scans" / "CPTAC-C3N-00247.nii.gz")
+    return {"negative_fp": float(judge.look("CPTAC-C3N-00247", scan).findings.burden.count)}
+
+
+def synthetic(judge: Judge) -> dict[str, float]:
+    """Tumours put into the chests of unseen patients: recall by size, Dice, false lesions, calibration."""
+    sizes, was_found, dices, false, likely, is_tumour = [], [], [], [], [], []
+    for name, case in synthetic_cases(judge):
+        analysis = judge.look(name, case.scan)
+        labels, truth = analysis.lesions.voxels, case.mask.voxels > 0
+        for lesion in case.lesions:
+            near = ball(case.mask, lesion.centre_mm, lesion.diameter_mm / 2) & truth
+            sizes.append(lesion.diameter_mm)
+            was_found.append(bool((labels[near] > 0).mean() >= FOUND_SHARE) if near.any() else False)
+        right = set(np.unique(labels[truth & (labels > 0)]).tolist())
+        false.append(int(labels.max()) - len(right))
+        dices.append(dice(labels > 0, truth))
+        for n in analysis.findings.lesions:
+            if n.probability is not None:
+                likely.append(n.probability)
+                is_tumour.append(n.id in right)
+    if not sizes:
+        return {}
+    size, hit = np.array(sizes), np.array(was_found)
+    figures = {
+        "synthetic_tumours": float(len(size)),
+        "synthetic_recall_10mm": float(hit[size >= 10].mean()),
+        "synthetic_recall_5_10mm": float(hit[(size >= 5) & (size < 10)].mean()),
+        "synthetic_dice": float(np.mean(dices)),
+        "synthetic_fp_per_scan": float(np.mean(false)),
+    }
+    if likely:
+        figures["lesion_ece"] = expected_calibration_error(np.array(likely), np.array(is_tumour))
+    return figures
+
+
+def synthetic_cases(judge: Judge) -> Iterator[tuple[str, object]]:
+    """Cases in each unseen patient until that one has 50 tumours."""
+    shapes = judge.data / "lesion_masks"
+    library = ShapeLibrary.read(shapes)
+    for patient in judge.unseen:
+        hosts = tuple(host for host in read_hosts(find_list("shipped")) if host.who == patient)
+        config = ImplantSetConfig(hosts, judge.data, shapes, SEED, empty_p=0.0)
+        number = count = 0
+        while count < TUMOURS_A_HOST:
+            case = make_case(number, config, library)
+            yield f"{patient}_synthetic_{number}", case
+            number, count = number + 1, count + len(case.lesions)
+
+
+def ball(grid: Volume, centre_mm: tuple[float, float, float], radius_mm: float) -> np.ndarray:
+    """The voxels within a radius of a point."""
+    points = grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1))
+    return np.linalg.norm(points - np.array(centre_mm), axis=-1) <= max(radius_mm, max(grid.spacing_mm))
+
+
+def read_boxes(path: Path) -> dict[str, list[tuple[int, tuple[int, int, int, int]]]]:
+    """By volume: slice, and the box x0, y0, x1, y1 in it."""
+    boxes: dict[str, list[tuple[int, tuple[int, int, int, int]]]] = {}
+    with path.open() as file:
+        for row in csv.DictReader(file):
+            corners = (int(row["xmin"]), int(row["ymin"]), int(row["xmax"]), int(row["ymax"]))
+            boxes.setdefault(row["volume"], []).append((int(row["slice_index"]), corners))
+    return boxes
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    """Twice the overlap over the sum of both; 0 for two empty masks, where nothing was found."""
+    total = np.count_nonzero(one) + np.count_nonzero(other)
+    return 2 * np.count_nonzero(one & other) / total if total else 0.0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--left-out", action="append", default=[])
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("TUMORSPREAD_TEST_DATA", BESIDE)))
+    parser.add_argument("--pictures", type=Path)
+    asked = parser.parse_args()
+    if not (asked.data / "scans").is_dir():
+        sys.exit(f"no real scans at {asked.data}; name the folder with --data")
+    main(Judge(Predictor(asked.weights), asked.data, tuple(asked.left_out), asked.pictures))
