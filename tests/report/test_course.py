@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from tumorspread.data.phantom import PhantomConfig, make_phantom
@@ -84,6 +85,21 @@ def test_the_track_of_a_lesion_outlines_it_where_it_is_and_only_there(course):
     assert thirds[2].sum() > 100
     # In the second scan it is gone: what colour there is are a few pixels of the neighbours' frames.
     assert thirds[1].sum() < 0.1 * thirds[0].sum()
+
+
+def test_what_a_scan_does_not_show_is_neither_pictured_nor_summed(course, monkeypatch):
+    track = course.followup.tracks[1]
+    away = replace(track.points[1], state="not_covered", lesion_ids=(), volume_ml=None)
+    hidden = replace(track, points=(track.points[0], away, track.points[2]))
+    thirds = np.array_split(pixels(track_figure(course, hidden)).astype(int), 3, axis=1)
+    assert thirds[1].mean() > 240 > thirds[0].mean()  # an empty panel is white
+    drawn = []
+    monkeypatch.setattr(Axes, "errorbar", lambda self, x, y, *_, **options: drawn.append((options["label"], list(x))))
+    monkeypatch.setattr(Axes, "legend", lambda *_, **__: None)
+    timeline_figure(replace(course.followup, tracks=(course.followup.tracks[0], hidden)))
+    assert ("all", [0, 75]) in drawn
+    assert ("track 1", [0, 30, 75]) in drawn
+    assert ("track 2", [0, 75]) in drawn
 
 
 def test_registration_turns_blue_and_orange_into_grey(course):

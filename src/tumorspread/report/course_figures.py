@@ -59,6 +59,7 @@ def track_figure(course: Course, track: Track) -> bytes | None:
     looks = [_look(visit, point) for visit, point in zip(course.visits, track.points, strict=True)]
     if not any(looks):
         return None
+    hidden = [point.state == "not_covered" for point in track.points]
     widest = max(look.extent_mm for look in looks if look)
     half = max(LEAST_FRAME_MM / 2, 0.6 * widest + MARGIN_MM)
     columns = min(MOST_COLUMNS, len(looks))
@@ -67,7 +68,8 @@ def track_figure(course: Course, track: Track) -> bytes | None:
     places = figure.subplots(rows, columns, squeeze=False).ravel()
     for number, (axes, look) in enumerate(zip(places, looks, strict=False)):
         if look is None:
-            axes.text(0.5, 0.5, "scan not at hand", ha="center", fontsize=9, color=INK)
+            words = "not in the scan" if hidden[number] else "scan not at hand"
+            axes.text(0.5, 0.5, words, ha="center", fontsize=9, color=INK)
             axes.set(xticks=[], yticks=[])
         else:
             _draw_look(axes, look, half, track.id)
@@ -78,7 +80,7 @@ def track_figure(course: Course, track: Track) -> bytes | None:
 
 
 def _look(visit: Visit, point: TrackPoint) -> _Look | None:
-    if visit.scan is None or point.place_mm is None:
+    if visit.scan is None or point.place_mm is None or point.state == "not_covered":
         return None
     turned, (labels,) = canonical(visit.scan, visit.lesions)
     mask = np.isin(labels, point.lesion_ids) if point.lesion_ids else np.zeros(labels.shape, bool)

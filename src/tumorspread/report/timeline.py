@@ -52,8 +52,15 @@ def _draw_volumes(axes: Axes, followup: FollowUp, times: Sequence[float]) -> Non
     axes.set_title("volume (mL)", **TITLE)
     points = followup.time_points
     if len(followup.tracks) > 1:
-        errors = [point.volume_ml_error or 0.0 for point in points]
-        axes.errorbar(times, [p.volume_ml for p in points], errors, color=INK, linewidth=2.6, capsize=4, label="all")
+        # A scan that does not show the place of a lesion has no volume of all.
+        unseen = {n for track in followup.tracks for n, p in enumerate(track.points) if p.state == "not_covered"}
+        whole = [(t, p) for n, (t, p) in enumerate(zip(times, points, strict=True)) if n not in unseen]
+        axes.errorbar(
+            [t for t, _ in whole],
+            [p.volume_ml for _, p in whole],
+            [p.volume_ml_error or 0.0 for _, p in whole],
+            color=INK, linewidth=2.6, marker="o", markersize=3, capsize=4, label="all",
+        )  # fmt: skip
     for track in _largest(followup.tracks):
         shown = [(t, p) for t, p in zip(times, track.points, strict=True) if p.volume_ml is not None]
         colour, style = lesion_style(track.id)
