@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from tests.model.conftest import TINY
 
-from tumorspread.errors import TrainingError
+from tumorspread.errors import TrainingError, WeightsError
 from tumorspread.model import checkpoint
 from tumorspread.model.checkpoint import AtomicCheckpointIO, read_log
 from tumorspread.model.recipe import Recipe
@@ -90,6 +91,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others(whole, ti
 
 KILLED = """
 import os, signal, sys
+from dataclasses import replace
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
@@ -146,6 +148,25 @@ def test_resuming_a_finished_training_changes_nothing(whole, tiny_data, tmp_path
     train(job(tiny_data, out, resume=True))
     assert (out / "weights.safetensors").read_bytes() == before
     assert len(read_log(out / "metrics.csv")) == 4
+
+
+def test_it_begins_with_the_weights_that_are_given(whole, tiny_data, tmp_path):
+    still = ("optim.learning_rate=1e-12", "optim.weight_decay=0", "run.epochs=1", "unet.dropout=0.2")
+    made = train(replace(job(tiny_data, tmp_path / "tuned", *still), start=whole[0] / "weights.safetensors"))
+    before, after = (load_file(path) for path in (whole[0] / "weights.safetensors", made))
+    learned = [name for name in before if "running" not in name and "num_batches" not in name]
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in learned)
+    other = train(job(tiny_data, tmp_path / "new", *still))
+    assert not all(torch.allclose(before[name], load_file(other)[name], atol=1e-3) for name in learned)
+
+
+def test_weights_of_another_network_are_no_start_and_leave_nothing(whole, tiny_data, tmp_path):
+    wider = replace(job(tiny_data, tmp_path / "run", "unet.widths=[8,16]"), start=whole[0] / "weights.safetensors")
+    with pytest.raises(TrainingError, match="another network"):
+        train(wider)
+    with pytest.raises(WeightsError, match="no such weights"):
+        train(replace(wider, start=tmp_path / "missing.safetensors"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_it_stops_early_when_validation_no_longer_gets_better(tiny_data, tmp_path):

@@ -27,6 +27,9 @@ def train(
     fold: Fold = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of prepared cases; by default in the data.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a training was cut off.")] = False,
+    start: Annotated[
+        Path | None, typer.Option("--start", help="Weights to begin with, to fine-tune them.", metavar="WEIGHTS")
+    ] = None,
     show_recipe: Annotated[bool, typer.Option("--show-recipe", help="Print all settings and stop.")] = False,
 ) -> None:
     """Train a U-Net.
@@ -39,12 +42,15 @@ def train(
       tumorspread train Task06_Lung -o run --recipe 3d
       tumorspread train Task06_Lung -o run --resume
       tumorspread train phantoms -o run --recipe demo --set run.epochs=5
+      tumorspread train mine -o tuned --recipe lung --start weights.safetensors --set optim.learning_rate=5e-4
       tumorspread train --recipe 2d --show-recipe
     """
     from tumorspread.model.recipe import Recipe
 
     if resume and (recipe or changes):
         raise RecipeError("--resume goes on with the recipe of the folder; leave out --recipe and --set")
+    if resume and start:
+        raise RecipeError("--resume goes on with the weights of the folder; leave out --start")
     if resume and not (out / "recipe.toml").is_file():
         raise TrainingError(f"{out} holds no training to resume; start without --resume")
     if show_recipe:
@@ -54,7 +60,7 @@ def train(
     from tumorspread.model.train import train as run
 
     settings = Recipe.read(str(out / "recipe.toml")) if resume else Recipe.read(recipe, changes or ())
-    job = Job(data, out, settings, fold, cache, resume, progress_bar=sys.stderr.isatty())
+    job = Job(data, out, settings, fold, cache, resume, start, progress_bar=sys.stderr.isatty())
     weights = run(job, report=say)
     _draw_curves(out)
     say(f"wrote {weights}, {out / 'curves.png'}, {out / 'metrics.csv'}")

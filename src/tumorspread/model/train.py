@@ -28,7 +28,7 @@ from tumorspread.model.checkpoint import AtomicCheckpointIO, BestWeights, EpochL
 from tumorspread.model.recipe import Recipe
 from tumorspread.model.segmenter import Segmenter
 from tumorspread.model.training_data import TrainingData, check_fit
-from tumorspread.model.weights import Provenance, WeightsInfo
+from tumorspread.model.weights import Provenance, WeightsInfo, load_weights
 
 WEIGHTS, CHECKPOINT, LOG, RECIPE, RUN = (
     "weights.safetensors",
@@ -50,6 +50,7 @@ class Job:
         fold: number of the split in `splits.json`.
         cache: folder of prepared cases; None puts it into the data set's folder.
         resume: go on from `out`'s checkpoint.
+        start: weights to begin with (fine-tuning); None begins with random ones. No part of a resumed training.
         progress_bar: show one on a terminal.
     """
 
@@ -59,6 +60,7 @@ class Job:
     fold: int = 0
     cache: Path | None = None
     resume: bool = False
+    start: Path | None = None
     progress_bar: bool = False
 
 
@@ -74,11 +76,14 @@ def train(job: Job, *, report: Callable[[str], None] = lambda line: None) -> Pat
 
     Raises:
         DatasetError: the data set or its split is wrong; see `find_cases` and `read_split`.
-        TrainingError: the output folder holds another training, there is nothing to resume, the split has no
-            training case with tumour or no validation case, or the loss is no longer finite.
+        WeightsError: `job.start` cannot be read.
+        TrainingError: the output folder holds another training, the weights to start with are of another network, there
+            is nothing to resume, the split has no training case with tumour or no validation case, or the loss is no
+            longer finite.
     """
     info, split = read_dataset_info(job.data), read_split(job.data, job.fold)
     check_fit(job.recipe, info, split)
+    module = _start(job)
     checkpoint = _open_out(job, split)
     _quieten()
     data = TrainingData(job.data, split, job.recipe, job.cache, report)
@@ -91,13 +96,24 @@ def train(job: Job, *, report: Callable[[str], None] = lambda line: None) -> Pat
         provenance=Provenance(info.name, split.train, split.val, recipe=json.loads(json.dumps(asdict(job.recipe)))),
     )
     trainer = _build_trainer(job, weights, report)
-    module = Segmenter(job.recipe)
     trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if not (job.out / WEIGHTS).is_file():
         raise TrainingError(f"the training ended without a validation; run.val_every is {job.recipe.run.val_every}")
     return job.out / WEIGHTS
+
+
+def _start(job: Job) -> Segmenter:
+    """The network to train, with the weights to begin with."""
+    module = Segmenter(job.recipe)
+    if job.start is not None and not job.resume:
+        network, info = load_weights(job.start)
+        if info.unet != job.recipe.unet or info.preprocess != job.recipe.preprocess:
+            raise TrainingError(f"{job.start.name} is of another network or preprocessing than the recipe's")
+        for copy in (module.network, module.kept):
+            copy.load_state_dict(network.state_dict())
+    return module
 
 
 def _open_out(job: Job, split: Split) -> Path | None:
