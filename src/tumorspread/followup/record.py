@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from tumorspread.errors import ReadError
 from tumorspread.followup.response import OtherResponse, OverallResponse, TargetResponse
 from tumorspread.measurement.findings import DISCLAIMER
 from tumorspread.measurement.parts import Reasons
+from tumorspread.measurement.written import Written
 from tumorspread.scan.volume import Remark, Triple
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 FOLLOWUP_SCHEMA = 1
 
@@ -121,44 +117,15 @@ class TimePoint:
 
 
 @dataclass(frozen=True)
-class FollowUp:
+class FollowUp(Written):
     """A patient's lesions over time; scans in the order of time, the first is the baseline."""
+
+    file: ClassVar[str] = "followup.json"
+    version: ClassVar[int] = FOLLOWUP_SCHEMA
 
     software: str
     time_points: tuple[TimePoint, ...]
     tracks: tuple[Track, ...]
     warnings: tuple[Remark, ...] = ()
     disclaimer: str = DISCLAIMER
-    followup_schema: int = FOLLOWUP_SCHEMA
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"allow_inf_nan": False}
-
-    def to_json(self) -> str:
-        """The JSON text of docs/followup.md, indented, ending in a newline."""
-        return _adapter().dump_json(self, indent=2).decode() + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> FollowUp:
-        """Read back what `to_json` wrote.
-
-        Raises:
-            ReadError: not JSON, another schema version, a missing field or one of the wrong type.
-        """
-        from pydantic import ValidationError
-
-        try:
-            found = _adapter().validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise ReadError(f"not a followup.json of tumorspread: {place}: {first['msg']}") from error
-        if found.followup_schema != FOLLOWUP_SCHEMA:
-            raise ReadError(f"followup.json has schema {found.followup_schema}; this version reads {FOLLOWUP_SCHEMA}")
-        return found
-
-
-@cache
-def _adapter() -> TypeAdapter[FollowUp]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(FollowUp)
+    schema: int = FOLLOWUP_SCHEMA
