@@ -10,10 +10,16 @@ from tumorspread.report.wording import METRICS, summary
 def test_the_summary_says_how_much_where_and_how_far(thorax):
     text = summary(thorax.findings).replace("\u00a0", " ")
     assert text == (
-        "2 lesions hold 4.80 mL in all, 0.400 % of the lung volume. There is 1 lesion in the left "
+        "2 lesions hold 4.80 mL in all, those in the lungs 0.400 % of the lung volume. There is 1 lesion in the left "
         "lung (4.32 mL) and 1 lesion in the right lung (0.480 mL). The largest measures 4.32 mL, "
         "18.0 by 16.0 mm in the axial plane. The two furthest apart are 78.4 mm from each other."
     )
+
+
+def test_where_all_lie_in_the_lungs_the_share_is_that_of_all(thorax):
+    inside = tuple(replace(lesion, flags=()) for lesion in thorax.findings.lesions)
+    text = summary(replace(thorax.findings, lesions=inside)).replace("\u00a0", " ")
+    assert "4.80 mL in all, 0.400 % of the lung volume." in text
 
 
 def test_without_lesions_the_summary_does_not_promise_health(thorax):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tumorspread.cli.options import Force, OutFolder
-from tumorspread.cli.terminal import parse_numbers, print_table, progress_bar, say
+from tumorspread.cli.terminal import parse_numbers, print_table, progress_bar, tell
 from tumorspread.errors import TumorspreadError
 
 if TYPE_CHECKING:
@@ -55,13 +55,7 @@ def follow(
         with progress_bar("registering") as progress:
             course = course_of.follow(visits, days=since, progress=progress)
         write_course(course, folder)
-        for warning in course.followup.warnings:
-            say(f"warning: {warning.text}")
-        if as_json:
-            print(course.followup.to_json(), end="")
-        else:
-            _print_followup(course.followup)
-    say(f"look at {out / 'report.html'}")
+        tell(course.followup, lambda: _print_followup(course.followup), out / "report.html", as_json=as_json)
 
 
 def _days(dates: str | None, days: str | None) -> list[float] | None:

@@ -23,7 +23,7 @@ from tumorspread.cli.options import (
     Split,
     Threshold,
 )
-from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, say
+from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, say, tell
 from tumorspread.errors import OutputError
 
 if TYPE_CHECKING:
@@ -196,17 +196,13 @@ def _finish(analysis: Analysis, folder: Path, out: Path, as_json: bool) -> None:
     from tumorspread.report.folder import write_analysis
 
     write_analysis(analysis, folder)
-    for warning in analysis.findings.warnings:
-        say(f"warning: {warning.text}")
-    if as_json:
-        print(analysis.findings.to_json(), end="")
-    else:
-        _print_findings(analysis.findings)
-    say(f"look at {out / 'report.html'}")
+    findings = analysis.findings
+    tell(findings, lambda: _print_findings(findings), out / "report.html", as_json=as_json)
 
 
 def _print_findings(findings: Findings) -> None:
     from tumorspread.report.tables import rounded
+    from tumorspread.report.wording import pieces, share_of_lungs
 
     rows = [
         (str(n.id), n.side or "-", rounded(n.volume_ml), rounded(n.long_axis_mm), rounded(n.short_axis_mm))
@@ -214,11 +210,8 @@ def _print_findings(findings: Findings) -> None:
     ]
     if rows:
         print_table(("lesion", "side", "volume mL", "long axis mm", "short axis mm"), rows)
-    burden = findings.burden
-    share = burden.lung_fraction_percent
-    lungs = f", {rounded(share)} % of the lungs" if share is not None else ""
-    noun = "lesion" if burden.count == 1 else "lesions"
-    print(f"{burden.count} {noun}, {rounded(burden.volume_ml)} mL{lungs}")
+    share = share_of_lungs(findings, "lungs")
+    print(f"{pieces(findings.burden.count)}, {rounded(findings.burden.volume_ml)} mL{share}")
 
 
 def _check_target(out: Path, force: bool) -> None:

@@ -6,8 +6,13 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tumorspread.errors import TumorspreadError
+
+if TYPE_CHECKING:
+    from tumorspread.measurement.written import Written
 
 
 def say(line: str) -> None:
@@ -30,6 +35,24 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int | None], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def tell(answer: Written, show: Callable[[], None], report: Path, *, as_json: bool) -> None:
+    """How a verb ends: warnings on stderr, the answer on stdout as JSON or as `show` prints it, where to look.
+
+    Args:
+        answer: with its warnings.
+        show: prints it for people.
+        report: of the result folder.
+        as_json: print it for machines.
+    """
+    for warning in answer.warnings:
+        say(f"warning: {warning.text}")
+    if as_json:
+        print(answer.to_json(), end="")
+    else:
+        show()
+    say(f"look at {report}")
 
 
 def parse_triple(text: str | None, option: str) -> tuple[float, float, float] | None:

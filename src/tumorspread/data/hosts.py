@@ -24,7 +24,7 @@ from tumorspread.scan.volume import Reorientation, Volume
 # Beyond the lungs nothing is learned; chest wall and upper abdomen within this are what tumours are told from.
 MARGIN_MM = 25.0
 LISTS = Path(__file__).parent / "lists"
-LUNG_LABELS = (1, 2)
+# Beside the labels of the two lungs.
 TUMOUR = 3
 
 

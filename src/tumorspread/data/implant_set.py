@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from tumorspread.data.acquisition import AcquisitionConfig, acquire
 from tumorspread.data.cases import DatasetInfo, write_case, write_dataset_json, write_text
-from tumorspread.data.hosts import LUNG_LABELS, TUMOUR, HostSpec, open_host
+from tumorspread.data.hosts import TUMOUR, HostSpec, open_host
 from tumorspread.data.implant import ImplantConfig, ImplantedLesion, implant
 from tumorspread.data.shapes import ShapeLibrary
 from tumorspread.data.splits import Split, write_splits
 from tumorspread.errors import DatasetError
+from tumorspread.measurement.lungs import LEFT
 from tumorspread.scan.volume import Volume
 
 TRUTH = "implants.json"
@@ -78,7 +79,7 @@ def make_case(number: int, config: ImplantSetConfig, library: ShapeLibrary | Non
     scan, labels = acquire(host.scan, host.labels, random, config.acquisition)
     real = labels.voxels == TUMOUR
     # A real tumour is lung to its neighbours; which lung does not matter to them.
-    lungs = np.where(real, LUNG_LABELS[0], labels.voxels).astype(np.uint8)
+    lungs = np.where(real, LEFT, labels.voxels).astype(np.uint8)
     what = config.implant
     if random.random() < config.empty_p:
         what = ImplantConfig(lesions=(0, 0), distractors=what.distractors)

@@ -1,5 +1,9 @@
 """From two pictures of the lungs to the way between them: where to begin, affine, then deformable.
 
+The lungs drive it. All tissue outside them is given one value, so that what is matched is the lungs' surface and the
+vessels inside, not ribs that stay while the lungs breathe. Affine by correlation, then symmetric diffeomorphic demons
+(Vercauteren et al. 2009, doi:10.1016/j.neuroimage.2008.10.040) on a grid of 2.5 mm.
+
 One of the two may show a part of the lungs only, so every step compares them where both show something: matching what
 one does not show would squeeze whole lungs into half of them.
 """
@@ -150,7 +154,7 @@ def _starts(fixed: Picture, moving: Picture, *, by_lungs: bool) -> list[Any]:
     """As they lie; the centres of the air together; and of lungs the tops together, and the bottoms."""
     one, other = _middle(fixed), _middle(moving)
     if one is None or other is None:
-        return [IDENTITY]
+        return [sitk.TranslationTransform(3)]
     shifts = [np.zeros(3), other.centre - one.centre]
     if by_lungs:
         shifts += [np.append(shifts[1][:2], b - a) for a, b in zip(one.ends_mm, other.ends_mm, strict=True)]
@@ -180,8 +184,7 @@ def _middle(picture: Picture) -> _Middle | None:
 def _affine(fixed: Picture, moving: Picture, start: Any) -> Any:
     """Affine by correlation of what both show."""
     first = sitk.AffineTransform(3)
-    if start is not IDENTITY:
-        first.SetTranslation(sitk.TranslationTransform(start).GetOffset())
+    first.SetTranslation(start.GetOffset())
     middle = _middle(fixed)
     if middle is not None:
         first.SetCenter(middle.centre.tolist())

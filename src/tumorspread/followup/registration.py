@@ -1,8 +1,6 @@
 """From a place in one scan to the same place in another of the same patient: affine, then deformable.
 
-The lungs drive it. All tissue outside them is given one value, so that what is matched is the lungs' surface and the
-vessels inside, not ribs that stay while the lungs breathe. Affine by correlation, then symmetric diffeomorphic demons
-(Vercauteren et al. 2009, doi:10.1016/j.neuroimage.2008.10.040) on a grid of 2.5 mm.
+How the way is found stands in `alignment`; here is what it is good for, and how far it can be trusted.
 """
 
 from __future__ import annotations

@@ -30,27 +30,23 @@ def propose_stage(lesions: Sequence[Lesion]) -> Stage:
     """Propose T and M1a.
 
     The dominant lesion is taken for the primary, its longest diameter in an axial, coronal or sagittal plane for its
-    size. What lies outside the lungs plays no part. A border belongs to the lower
-    category (exactly 30 mm is T1c). What is smaller than a ball of 3 mm is no nodule: two stray voxels of a mask must
-    not make a T4.
+    size. What lies outside the lungs plays no part. A border belongs to the lower category (exactly 30 mm is T1c). What
+    is smaller than a ball of 3 mm is no nodule: two stray voxels of a mask must not make a T4.
 
     Args:
         lesions: largest first, as `measure_lesions` gives them, with side and, where known, lobe.
 
     Returns:
         T None with the reason where no lesion was found, where the dominant one lies outside the lungs, where the scan
-        cuts the primary, or where a separate nodule
-        may be T3 or T4 for want of lobes; `t_possible` then holds what remains.
+        cuts the primary, or where a separate nodule may be T3 or T4 for want of lobes; `t_possible` then holds what
+        remains.
     """
     if not lesions:
-        why = "no lesion was found"
-        reasons = dict.fromkeys(("t", "m", "size_mm", "size_mm_error", "size_plane"), why)
-        return Stage(EDITION, None, why, (), None, why, None, None, CAVEAT, reasons)
+        return _nothing("no lesion was found")
     primary, others = lesions[0], [n for n in lesions[1:] if not is_speck(n.volume_ml) and is_in_lungs(n)]
     if not is_in_lungs(primary):
         why = f"lesion {primary.id}, the largest, lies outside the lungs: it is not taken for the primary, nor another"
-        reasons = dict.fromkeys(("t", "m", "size_mm", "size_mm_error", "size_plane"), why)
-        return Stage(EDITION, None, why, (), None, why, None, None, CAVEAT, reasons)
+        return _nothing(why)
     size, error, plane = _size(primary)
     reasons = {} if error is not None else {"size_mm_error": "the primary has no error bar"}
     t, possible, rule = _t(primary, others, reasons)
@@ -62,6 +58,12 @@ def propose_stage(lesions: Sequence[Lesion]) -> Stage:
         if left_out:
             rule, m_rule = (f"{words}; {_ids(left_out)} {why}: not counted" for words in (rule, m_rule))
     return Stage(EDITION, t, rule, possible, m, m_rule, size, error, CAVEAT, reasons, plane)
+
+
+def _nothing(why: str) -> Stage:
+    """No proposal, and why."""
+    reasons = dict.fromkeys(("t", "m", "size_mm", "size_mm_error", "size_plane"), why)
+    return Stage(EDITION, None, why, (), None, why, None, None, CAVEAT, reasons)
 
 
 def _size(primary: Lesion) -> tuple[float, float | None, Plane]:

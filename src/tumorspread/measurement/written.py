@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from tumorspread.errors import ReadError
+from tumorspread.scan.volume import Remark
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -19,11 +20,13 @@ class Written:
         file: name of the file.
         version: of the schema that this version of tumorspread writes and reads; the field `schema` holds it.
         schema: as written.
+        warnings: what the reader of the answer must know.
     """
 
     file: ClassVar[str]
     version: ClassVar[int]
     schema: int
+    warnings: tuple[Remark, ...]
 
     # Goes for every part: a number that is none would go on into tables and sums.
     __pydantic_config__: ClassVar[dict[str, Any]] = {"allow_inf_nan": False}

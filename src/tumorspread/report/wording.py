@@ -149,9 +149,17 @@ def summary(findings: Findings) -> str:
         )
     verb = "holds" if burden.count == 1 else "hold"
     text = f"{pieces(burden.count)} {verb} {quantity(burden.volume_ml, 'mL')} in all"
-    share = burden.lung_fraction_percent
-    text += f", {quantity(share, '%')} of the lung volume. " if share is not None else ". "
+    text += f"{share_of_lungs(findings, 'lung volume')}. "
     return text + _where(findings) + _largest(findings.lesions[0]) + _distance(findings)
+
+
+def share_of_lungs(findings: Findings, of: str) -> str:
+    """What goes on a sentence on the tumour volume: its share of the lungs, called `of`; nothing if that is unknown."""
+    share = findings.burden.lung_fraction_percent
+    if share is None:
+        return ""
+    outside = any("outside_lungs" in lesion.flags for lesion in findings.lesions)
+    return f", {'those in the lungs ' if outside else ''}{quantity(share, '%')} of the {of}"
 
 
 def course_summary(followup: FollowUp) -> str:
