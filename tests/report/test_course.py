@@ -47,7 +47,7 @@ def test_the_page_tells_scans_tracks_response_and_limits(course):
         assert words in html.replace("&#39;", "'")
     assert "2 lesions with" in html
     assert "75 days later (+0" in html
-    assert "Of 2 lesions followed, 1 stay, 1 returned" in html.replace("\u00a0", " ")
+    assert "2 lesions were followed: 1 there as before, 1 returned." in html.replace("\u00a0", " ")
     assert "progressive disease (PD)" in html
 
 

@@ -41,15 +41,15 @@ STATES: dict[State, str] = {
 
 # What the summary says became of the tracks in the last scan, in this order.
 BECAME: dict[State, str] = {
-    "stays": "stay",
-    "new": "are new",
-    "gone": "are gone",
-    "absent": "were gone before",
+    "stays": "there as before",
+    "new": "new",
+    "gone": "gone",
+    "absent": "gone before",
     "merged": "merged",
     "split": "split",
     "regrouped": "regrouped",
     "returned": "returned",
-    "not_covered": "are not in the scan",
+    "not_covered": "not in the scan",
 }
 
 RESPONSES = {
@@ -172,7 +172,8 @@ def course_summary(followup: FollowUp) -> str:
         text += f" ({100 * (last.volume_ml / first.volume_ml - 1):+.0f}\u00a0%)".replace("-", "−")
     counts = Counter(track.points[-1].state for track in followup.tracks)
     told = [f"{counts[state]} {words}" for state, words in BECAME.items() if counts[state]]
-    text += f". Of {len(followup.tracks)} lesions followed, {', '.join(told)}." if told else "."
+    followed = "1 lesion was followed" if len(followup.tracks) == 1 else f"{len(followup.tracks)} lesions were followed"
+    text += f". {followed}: {', '.join(told)}." if told else "."
     if last.overall_response:
         text += f" By the arithmetic of RECIST 1.1: {RESPONSES[last.overall_response]}."
     return text
