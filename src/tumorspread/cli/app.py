@@ -24,6 +24,8 @@ Examples:
   tumorspread train phantoms -o run --recipe demo     train a U-Net
   tumorspread evaluate run/weights.safetensors phantoms -o scores
   tumorspread analyse ct.nii.gz -o result --weights run/weights.safetensors
+  tumorspread measure ct.nii.gz tumour.nii.gz -o result
+  tumorspread follow may,ct1.nii.gz august,ct2.nii.gz -o course
 
 Each command explains itself: tumorspread analyse --help
 """

@@ -31,10 +31,11 @@ def follow(
     force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print followup.json instead of the table.")] = False,
 ) -> None:
-    """Follow the lesions of one patient over two or more scans: growth, doubling time, response.
+    """Follow the lesions of one patient over time.
 
-    Scans are registered by their lungs and lesions matched. Writes followup.json, tracks.csv and report.html. A result
-    folder alone is registered by the outline of the lungs; with its scan (RESULT,SCAN) also by the vessels inside.
+    Growth, doubling time and response: scans are registered by their lungs and lesions matched. Writes followup.json,
+    tracks.csv and report.html. A result folder alone is registered by the outline of the lungs; with its scan
+    (RESULT,SCAN) also by the vessels inside.
 
     \b
     Examples:
@@ -55,7 +56,7 @@ def follow(
         with progress_bar("registering") as progress:
             course = course_of.follow(visits, days=since, progress=progress)
         write_course(course, folder)
-        tell(course.followup, lambda: _print_followup(course.followup), out / "report.html", as_json=as_json)
+    tell(course.followup, lambda: _print_followup(course.followup), out / "report.html", as_json=as_json)
 
 
 def _days(dates: str | None, days: str | None) -> list[float] | None:

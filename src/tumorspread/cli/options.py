@@ -27,7 +27,11 @@ Lobes = Annotated[
     typer.Option(help="Lobe or lung mask, NIfTI: labels of TotalSegmentator or lungmask.", metavar="FILE"),
 ]
 Radiomics = Annotated[
-    bool, typer.Option("--radiomics", help="Add IBSI first-order and shape features; also writes radiomics.csv.")
+    bool,
+    typer.Option(
+        "--radiomics",
+        help="Add IBSI first-order and shape features, and texture where pyradiomics is installed; also radiomics.csv.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print findings.json instead of the table.")]
 Fold = Annotated[int, typer.Option(help="Which split of splits.json, from 0.", min=0)]

@@ -50,7 +50,7 @@ def analyse(
 ) -> None:
     """Find and measure the tumours of a chest CT.
 
-    Writes mask.nii.gz, lesions.nii.gz, findings.json, lesions.csv and report.html into the folder.
+    Writes mask.nii.gz, lesions.nii.gz, lungs.nii.gz, findings.json, lesions.csv and report.html into the folder.
 
     \b
     Examples:
