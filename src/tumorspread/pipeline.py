@@ -51,7 +51,7 @@ class Analysis:
 
 def analyse(
     scan: Volume | str | Path,
-    weights: str | Path | Predictor,
+    weights: str | Path | Predictor = "lung",
     *,
     source: str | None = None,
     threshold: float | None = None,
@@ -64,7 +64,7 @@ def analyse(
 
     Args:
         scan: a volume in HU, or a path that `tumorspread.read` takes.
-        weights: a weights file, or a `Predictor` that holds one (for many scans).
+        weights: a weights file, the name of weights that come with the package, or a `Predictor` (for many scans).
         source: name of the scan for the findings; by default the path's.
         threshold: probabilities above it are tumour; None takes that of the weights.
         point: operating point, `sensitive`, `balanced` or `specific`; plays no part with weights that were not
@@ -81,7 +81,7 @@ def analyse(
     from tumorspread.model.predict import Predictor  # here, since torch takes a second to import
 
     volume, name = _open(scan, source)
-    predictor = weights if isinstance(weights, Predictor) else Predictor(Path(weights), device=device)
+    predictor = weights if isinstance(weights, Predictor) else Predictor(weights, device=device)
     info = predictor.info
     if info.preprocess.intensity != "hu":
         raise ReadError(f"{info.name} was trained on grey images, not on CT in HU; use `predict` with it")

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 def analyse(
     scan: ScanPath,
     out: OutFolder,
-    weights: Annotated[Path, typer.Option("--weights", "-w", help="Weights file of `tumorspread train`.")],
+    weights: Annotated[
+        str, typer.Option("--weights", "-w", help="Weights file, or `lung`: those that come with the package.")
+    ] = "lung",
     threshold: Threshold = None,
     point: OperatingPoint = "balanced",
     dust: Annotated[float, typer.Option(help="Leave out pieces of less mm3; a ball of 3 mm has 14.1.", min=0)] = 14.1,
@@ -54,7 +56,7 @@ def analyse(
 
     \b
     Examples:
-      tumorspread analyse ct.nii.gz -o result -w weights.safetensors
+      tumorspread analyse ct.nii.gz -o result
       tumorspread analyse dicom_folder/ -o result -w weights.safetensors --json
     """
     from tumorspread import pipeline
@@ -118,7 +120,7 @@ def measure(
 
 
 def predict(
-    weights: Annotated[Path, typer.Argument(help="Weights file of `tumorspread train`.")],
+    weights: Annotated[str, typer.Argument(help="Weights file of `tumorspread train`, or `lung`.")],
     scan: ScanPath,
     out: Annotated[Path, typer.Option("--out", "-o", help="Mask to write, .nii.gz.")],
     probability: Annotated[bool, typer.Option("--probability", help="Write probabilities, 0 to 1.")] = False,

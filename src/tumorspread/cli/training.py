@@ -67,7 +67,7 @@ def train(
 
 
 def evaluate(
-    weights: Annotated[Path, typer.Argument(help="Weights file of `tumorspread train`.")],
+    weights: Annotated[str, typer.Argument(help="Weights file of `tumorspread train`, or `lung`.")],
     data: Annotated[Path, typer.Argument(help="Data set in MSD layout.")],
     out: OutFolder,
     split: Annotated[str, typer.Option(help="train, val or test of splits.json, or all.")] = "test",

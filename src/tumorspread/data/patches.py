@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tumorspread.data.augment import Augmentation, AugmentConfig
-from tumorspread.data.prepared import PreparedCase
+from tumorspread.data.prepared import IGNORED, TUMOUR, PreparedCase
 from tumorspread.errors import RecipeError
 
 
@@ -32,6 +32,8 @@ class PatchConfig:
         tumour_share: share of patches centred on tumour, 0 to 1; every lesion is as likely as the next, so that
             small ones are seen as often as large ones.
         jitter: how far the tumour may lie from the patch's centre, as a share of the edge.
+        lungs_only: learn nothing from what lies outside the lungs (`lung_room`): the loss does not count it, and
+            patches are centred in the lungs and their rim.
         workers: loader processes.
     """
 
@@ -40,6 +42,7 @@ class PatchConfig:
     steps_per_epoch: int = 100
     tumour_share: float = 0.67
     jitter: float = 0.3
+    lungs_only: bool = False
     workers: int = 1
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -54,7 +57,7 @@ class PatchConfig:
 
 
 class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Patch number n of a training, as (image, mask) of shape (1, *size) each.
+    """Patch number n of a training, as (image, mask) of shape (1, *size) each; the mask holds 0, 1 or 2 (ignored).
 
     Args:
         cases: prepared cases; a patch picks one at random, those with tumour for patches on tumour.
@@ -83,8 +86,11 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         mask = cut(case.mask, start, self.reach)
         if len(self.config.size) == 3:
             image, mask = image[None], mask[None]
-        pair = (torch.from_numpy(image), torch.from_numpy(mask))
-        return self.augmentation(*pair, seed=int(random.integers(2**32)))
+        # Each label a channel of its own: half-way between 0 and 2 is not 1.
+        labels = np.concatenate([mask == TUMOUR, mask == IGNORED]).astype(np.float32)
+        pair = (torch.from_numpy(image), torch.from_numpy(labels))
+        image_out, (tumour, ignored) = self.augmentation(*pair, seed=int(random.integers(2**32)))
+        return image_out, torch.where(tumour > 0, tumour, IGNORED * ignored)[None]
 
     def _pick(self, random: np.random.Generator) -> tuple[PreparedCase, NDArray[np.int64]]:
         if self.with_tumour and random.random() < self.config.tumour_share:
@@ -96,7 +102,7 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
             shift = np.round(random.uniform(-reach, reach)).astype(np.int64)
             return case, centre + (np.r_[0, shift] if len(shift) == 2 else shift)
         case = self.cases[random.integers(len(self.cases))]
-        return case, np.array([random.integers(edge) for edge in case.image.shape])
+        return case, case.places[random.integers(len(case.places))].astype(np.int64)
 
 
 class EpochSampler(Sampler[int]):

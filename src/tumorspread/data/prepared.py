@@ -26,9 +26,13 @@ from tumorspread.scan.volume import Volume
 
 Prepare = Callable[[Volume, Volume], tuple[NDArray[np.float32], NDArray[np.uint8]]]
 
-LAYOUT = "1"
+LAYOUT = "2"
+# What a prepared mask holds.
+TUMOUR, IGNORED = 1, 2
 # Tumour voxels kept a lesion, as centres of patches: enough to place patches evenly over the largest.
 CENTRES_A_LESION = 4000
+# Voxels kept as centres of patches anywhere: many more than such patches of a case in a training.
+PLACES = 4000
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +42,16 @@ class PreparedCase:
     Attributes:
         name: of the case.
         image: (z, y, x) float16, normalised, memory-mapped.
-        mask: (z, y, x) uint8 in {0, 1}, memory-mapped.
+        mask: (z, y, x) uint8, memory-mapped: 0 other tissue, 1 tumour, 2 not to be learned from.
         centres: (n, 4) int32, a row a kept tumour voxel: number of its lesion, z, y, x. Empty without tumour.
+        places: (n, 3) int32, voxels z, y, x drawn from those to learn from.
     """
 
     name: str
     image: NDArray[np.float16]
     mask: NDArray[np.uint8]
     centres: NDArray[np.int32]
+    places: NDArray[np.int32]
 
 
 def prepare_cases(
@@ -95,6 +101,7 @@ def open_case(name: str, place: Path) -> PreparedCase:
             np.load(folder / "image.npy", mmap_mode="r"),
             np.load(folder / "mask.npy", mmap_mode="r"),
             np.load(folder / "centres.npy"),
+            np.load(folder / "places.npy"),
         )
     except (OSError, ValueError, EOFError) as error:
         raise DatasetError(f"the prepared case {folder} is missing or damaged; delete its folder") from error
@@ -110,14 +117,15 @@ def _prepare_case(case: Case, folder: Path, prepare: Prepare, stamp: str) -> Non
         (folder / "case.json").unlink(missing_ok=True)
         _save(folder / "image.npy", image.astype(np.float16))
         _save(folder / "mask.npy", prepared_mask)
-        _save(folder / "centres.npy", _tumour_centres(prepared_mask))
+        _save(folder / "centres.npy", _tumour_centres(prepared_mask == TUMOUR))
+        _save(folder / "places.npy", _draw_places(prepared_mask != IGNORED))
         (folder / "case.part").write_text(stamp)
         os.replace(folder / "case.part", folder / "case.json")
     except OSError as error:
         raise OutputError(f"cannot write the cache {folder}: {error.strerror or error}") from error
 
 
-def _tumour_centres(mask: NDArray[np.uint8]) -> NDArray[np.int32]:
+def _tumour_centres(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     labels = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
     voxels = np.argwhere(labels)
     lesions = labels[tuple(voxels.T)]
@@ -125,6 +133,12 @@ def _tumour_centres(mask: NDArray[np.uint8]) -> NDArray[np.int32]:
     rows = np.column_stack([lesions, voxels]).astype(np.int32)[order]
     pieces = np.split(rows, np.flatnonzero(np.diff(rows[:, 0])) + 1)
     return np.concatenate([piece[:: max(1, len(piece) // CENTRES_A_LESION)] for piece in pieces])
+
+
+def _draw_places(learned: NDArray[np.bool_]) -> NDArray[np.int32]:
+    flat = np.flatnonzero(learned)
+    drawn = np.random.default_rng(0).choice(flat, min(PLACES, len(flat)), replace=False)
+    return np.column_stack(np.unravel_index(drawn, learned.shape)).astype(np.int32)
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:

@@ -1,7 +1,7 @@
 """Segmentation losses on logits; the sigmoid is applied here.
 
 MONAI's losses do the sums. Dice: Milletari et al. 2016 (doi:10.1109/3DV.2016.79), taken over the whole batch, so
-that a patch without tumour does not turn one wrong voxel into a loss of 1. Focal: Lin et al. 2017
+that a patch without tumour does not turn one wrong voxel into a loss of 1, unless `per_patch` says otherwise. Focal: Lin et al. 2017
 (doi:10.1109/ICCV.2017.324). Tversky: Salehi et al. 2017 (doi:10.1007/978-3-319-67389-9_44).
 """
 
@@ -17,6 +17,9 @@ from torch.nn import functional
 
 from tumorspread.errors import RecipeError
 
+# A logit that costs nothing where the mask is 0, in any of the losses.
+SURELY_NOT = -30.0
+
 LossName = Literal["dice_bce", "dice", "bce", "focal", "dice_focal", "tversky"]
 
 
@@ -31,6 +34,9 @@ class LossConfig:
         focal_gamma: focusing exponent of the focal loss.
         tversky_alpha: weight of false positives.
         tversky_beta: weight of false negatives.
+        per_patch: take Dice over each patch by itself, so that a nodule weighs as much as the mass beside it.
+        smooth: voxels added to both sides of the fraction in Dice: how many wrong voxels a patch without tumour
+            may have before it counts as wholly wrong.
     """
 
     name: LossName = "dice_bce"
@@ -39,12 +45,16 @@ class LossConfig:
     focal_gamma: float = 2.0
     tversky_alpha: float = 0.3
     tversky_beta: float = 0.7
+    per_patch: bool = False
+    smooth: float = 1e-5
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         if min(self.bce_weight, self.tversky_alpha, self.tversky_beta, self.focal_gamma) < 0:
             raise RecipeError("loss: weights and exponents must not be negative")
+        if self.smooth <= 0:
+            raise RecipeError(f"loss.smooth {self.smooth}: expected a number above 0")
         if self.positive_weight <= 0:
             raise RecipeError(f"loss.positive_weight {self.positive_weight}: expected a number above 0")
 
@@ -58,17 +68,21 @@ class SegmentationLoss(nn.Module):
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
         self.config = config
-        self.dice = DiceLoss(sigmoid=True, batch=True)
+        smooth = {"smooth_nr": config.smooth, "smooth_dr": config.smooth}
+        self.dice = DiceLoss(sigmoid=True, batch=not config.per_patch, **smooth)
         self.focal = FocalLoss(gamma=config.focal_gamma)
         self.tversky = TverskyLoss(sigmoid=True, alpha=config.tversky_alpha, beta=config.tversky_beta, batch=True)
 
-    def forward(self, logits: Tensor | list[Tensor], mask: Tensor) -> Tensor:
-        """Mean loss, a scalar."""
+    def forward(self, logits: Tensor | list[Tensor], mask: Tensor, ignored: Tensor | None = None) -> Tensor:
+        """Mean loss, a scalar; voxels that are `ignored` (bool, as the mask) cost nothing."""
         levels = logits if isinstance(logits, list) else [logits]
         shares = [0.5**i for i in range(len(levels))]
         total = torch.zeros((), device=mask.device)
         for share, level in zip(shares, levels, strict=True):
-            total = total + share / sum(shares) * self._single(level.float(), _shrink(mask, level))
+            wanted, found = _shrink(mask, level), level.float()
+            if ignored is not None:
+                found = found.masked_fill((_shrink(ignored, level) > 0) & (wanted == 0), SURELY_NOT)
+            total = total + share / sum(shares) * self._single(found, wanted)
         return total
 
     def _single(self, logits: Tensor, mask: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from tumorspread.errors import ReadError, RecipeError
 from tumorspread.model.candidates import Point
 from tumorspread.model.detect import Detected, judge
 from tumorspread.model.preprocess import OUTSIDE, Way, prepare_scan
+from tumorspread.model.shipped import LUNG, find_weights
 from tumorspread.model.unet import UNet
 from tumorspread.model.weights import load_weights
 from tumorspread.scan.checks import check_ct
@@ -37,7 +38,7 @@ class Predictor:
     """Weights on a device, ready to segment scan after scan.
 
     Args:
-        weights: the weights file.
+        weights: the weights file, or the name of weights that come with the package.
         device: `cpu`, `cuda`, `cuda:1`, ...; None takes CUDA where there is one.
         overlap: share of a tile's edge that neighbouring tiles have in common, 0 to 0.9.
         threads: CPU threads; None leaves torch's choice.
@@ -49,7 +50,7 @@ class Predictor:
 
     def __init__(
         self,
-        weights: Path,
+        weights: str | Path = LUNG,
         *,
         device: str | None = None,
         overlap: float = 0.5,
@@ -59,7 +60,7 @@ class Predictor:
             raise RecipeError(f"overlap {overlap}: expected 0 to 0.9")
         if threads is not None:
             torch.set_num_threads(threads)
-        network, self.info = load_weights(weights)
+        network, self.info = load_weights(find_weights(weights))
         self.device = pick_device(device)
         self.overlap = overlap
         self.network = place_network(network, self.device)
@@ -248,7 +249,9 @@ def _run(
     half = torch.float16 if device.type == "cuda" else torch.bfloat16
     flips = [axes for n in range(dims + 1) for axes in combinations(range(2, 2 + dims), n)] if mirror else [()]
     total = torch.zeros_like(batch)
-    with torch.inference_mode(), torch.autocast(device.type, half, enabled=device.type == "cuda"):
+    # Without the instructions a CPU emulates bf16, at forty times the cost.
+    has_half = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    with torch.inference_mode(), torch.autocast(device.type, half, enabled=has_half):
         for axes in flips:
             logits: Tensor = network(batch.flip(axes))
             total += logits.float().sigmoid().flip(axes)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from tumorspread.data.prepared import IGNORED, TUMOUR
 from tumorspread.model.loss import SegmentationLoss
 from tumorspread.model.predict import place_network, slide
 from tumorspread.model.recipe import Recipe
@@ -44,7 +45,8 @@ class Segmenter(pl.LightningModule):  # type: ignore[misc]
         torch.manual_seed(hash((self.recipe.seed, self.global_step, self.global_rank)) % 2**63)
         image, mask = batch
         layout = torch.channels_last if image.ndim == 4 else torch.channels_last_3d
-        loss: Tensor = self.loss(self.network(image.contiguous(memory_format=layout)), mask)
+        logits = self.network(image.contiguous(memory_format=layout))
+        loss: Tensor = self.loss(logits, mask == TUMOUR, mask == IGNORED)
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(image))
         return loss
 
@@ -72,7 +74,8 @@ class Segmenter(pl.LightningModule):  # type: ignore[misc]
             device=self.device,
             mirror=self.recipe.run.mirror,
         )
-        values = compare_counts(probability > self.recipe.run.threshold, np.asarray(mask) > 0)
+        marked = (probability > self.recipe.run.threshold) & (mask != IGNORED)
+        values = compare_counts(marked, np.asarray(mask) == TUMOUR)
         for row, value in zip(self._sums, values, strict=True):
             if value is not None:
                 row += (value, 1)

@@ -14,10 +14,12 @@ from torch.utils.data import DataLoader
 
 from tumorspread.data.cases import DatasetInfo, find_cases, read_dataset_info
 from tumorspread.data.patches import PatchDataset, load_patches
-from tumorspread.data.prepared import PreparedCase, open_case, prepare_cases
+from tumorspread.data.prepared import IGNORED, PreparedCase, open_case, prepare_cases
 from tumorspread.data.splits import Split, read_split
 from tumorspread.errors import TrainingError
-from tumorspread.model.preprocess import PreprocessConfig, prepare_mask, prepare_scan
+from tumorspread.measurement.lungs import segment_lungs
+from tumorspread.model.detect import REACH_MM, find_room
+from tumorspread.model.preprocess import prepare_mask, prepare_scan
 from tumorspread.model.recipe import Recipe
 from tumorspread.scan.volume import Volume
 
@@ -84,8 +86,8 @@ def prepare_data(folder: Path, names: Sequence[str], recipe: Recipe, cache: Path
     return prepare_cases(
         [case for case in find_cases(folder) if case.name in set(names)],
         cache or folder / ".prepared",
-        prepare=lambda scan, mask: _prepare_case(scan, mask, config),
-        settings=repr(config),
+        prepare=lambda scan, mask: _prepare_case(scan, mask, recipe),
+        settings=repr((config, recipe.patch.lungs_only)),
     )
 
 
@@ -107,9 +109,14 @@ def sample_patches(
 
 
 def _prepare_case(
-    scan: Volume, mask: Volume, config: PreprocessConfig
+    scan: Volume, mask: Volume, recipe: Recipe
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    return prepare_scan(scan, config)[0], prepare_mask(mask, config)
+    (image, way), labels = prepare_scan(scan, recipe.preprocess), prepare_mask(mask, recipe.preprocess)
+    if recipe.patch.lungs_only:
+        room = find_room(segment_lungs(scan).labels, way, REACH_MM)
+        if room.any():
+            labels[~room & (labels == 0)] = IGNORED
+    return image, labels
 
 
 def _arrays(case: PreparedCase) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:

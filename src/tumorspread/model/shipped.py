@@ -1,0 +1,23 @@
+"""The weights that come with the package, and how weights are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGED = Path(__file__).parent / "shipped"
+# Finds lung tumours in any chest CT; see docs/model-card.md.
+LUNG = "lung"
+
+
+def find_weights(name: str | Path) -> Path:
+    """A weights file by its path, or by the name of weights that come with the package.
+
+    Args:
+        name: such as `lung`; a path is given back as it is.
+    """
+    return PACKAGED / f"{name}.safetensors" if str(name) in weights_names() else Path(name)
+
+
+def weights_names() -> tuple[str, ...]:
+    """The weights that come with the package."""
+    return tuple(sorted(file.stem for file in PACKAGED.glob("*.safetensors")))
