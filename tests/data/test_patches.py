@@ -6,7 +6,7 @@ import torch
 
 from tumorspread.data.augment import AugmentConfig
 from tumorspread.data.patches import EpochSampler, PatchConfig, PatchDataset, cut, load_patches, move_inside
-from tumorspread.data.prepared import PreparedCase
+from tumorspread.data.prepared import IGNORED, TUMOUR, PreparedCase
 from tumorspread.errors import RecipeError
 
 PLAIN = AugmentConfig(enabled=False)
@@ -22,7 +22,8 @@ def make_case(name="a", shape=(30, 40, 50), tumours=((15, 20, 25),), radius=2) -
         mask[box] = 1
         rows += [(number, *voxel) for voxel in np.argwhere(mask) if np.abs(voxel - (z, y, x)).max() <= radius]
     centres = np.array(rows, np.int32).reshape(-1, 4)
-    return PreparedCase(name, place.astype(np.float16), mask, centres)
+    places = np.argwhere(mask < 2).astype(np.int32)
+    return PreparedCase(name, place.astype(np.float16), mask, centres, places)
 
 
 def test_a_patch_is_a_function_of_seed_and_number():
@@ -49,7 +50,7 @@ def test_small_and_large_lesions_are_seen_equally_often():
     case = make_case(shape=(40, 80, 80), tumours=((10, 10, 10),), radius=1)
     big = np.argwhere(np.ones((20, 20, 20)))[::2] + np.array((15, 40, 40))
     rows = np.column_stack([np.full(len(big), 2), big]).astype(np.int32)
-    both = PreparedCase("b", case.image, case.mask, np.concatenate([case.centres, rows]))
+    both = PreparedCase("b", case.image, case.mask, np.concatenate([case.centres, rows]), case.places)
     dataset = PatchDataset([both], PatchConfig(size=(8, 8, 8), tumour_share=1.0, jitter=0), PLAIN, seed=0)
     small = np.mean([dataset[i][1].max().item() for i in range(200)])
     assert small == pytest.approx(0.5, abs=0.1)
@@ -68,7 +69,7 @@ def test_image_and_mask_are_cut_and_turned_together():
     image = np.where(case.mask, 0.8, -0.8).astype(np.float16)
     augment = AugmentConfig(affine_p=1, noise_p=0, blur_p=0, contrast_p=0, intensity_p=0, thick_p=0)
     dataset = PatchDataset(
-        [PreparedCase("a", image, case.mask, case.centres)], PatchConfig(size=(24, 24, 24), tumour_share=1), augment, 0
+        [PreparedCase("a", image, case.mask, case.centres, case.places)], PatchConfig(size=(24, 24, 24), tumour_share=1), augment, 0
     )
     for number in range(10):
         patch, mask = dataset[number]
@@ -133,3 +134,19 @@ def test_the_loader_serves_the_same_batches_with_and_without_processes():
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(RecipeError, match="patch"):
         PatchConfig(**settings)
+
+
+def test_what_is_not_to_be_learned_from_is_marked_and_no_patch_is_centred_there():
+    case = make_case(tumours=())
+    mask = case.mask.copy()
+    mask[:, :, 25:] = IGNORED
+    mask[10:20, 10:20, 22:28] = TUMOUR  # tumour counts wherever it is
+    places = np.argwhere(mask != IGNORED).astype(np.int32)
+    cases = [PreparedCase("a", case.image, mask, case.centres, places)]
+    dataset = PatchDataset(cases, PatchConfig(size=(8, 8, 8)), AugmentConfig(affine_p=1, flip_p=0), 0)
+    middles = []
+    for number in range(60):
+        _, patch = dataset[number]
+        assert set(np.unique(patch.numpy())) <= {0, TUMOUR, IGNORED}
+        middles.append(patch[0, 3:5, 3:5, 3:5].numpy() != IGNORED)
+    assert all(middle.any() for middle in middles)

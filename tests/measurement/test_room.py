@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from tumorspread.measurement.room import lung_room
+from tumorspread.measurement.room import distance_to_lungs
 
 SPACING = (5.0, 2.0, 2.0)
 
@@ -20,7 +19,7 @@ def lungs_with_a_notch():
 
 
 def test_a_notch_belongs_to_the_room_and_the_margin_is_in_mm():
-    room = lung_room(lungs_with_a_notch(), SPACING, margin_mm=10.0)
+    room = distance_to_lungs(lungs_with_a_notch(), SPACING) <= 10.0
     assert room[10, 30, 65]
     # 10 mm are two slices and five pixels.
     assert room[3, 30, 60]
@@ -30,13 +29,12 @@ def test_a_notch_belongs_to_the_room_and_the_margin_is_in_mm():
 
 
 def test_what_lies_between_the_lungs_beyond_the_margin_is_no_room():
-    room = lung_room(lungs_with_a_notch(), SPACING, margin_mm=6.0)
+    room = distance_to_lungs(lungs_with_a_notch(), SPACING) <= 6.0
     assert not room[10, 30, 40]
     assert room[10, 30, 32]
 
 
-@pytest.mark.parametrize("margin_mm", [0.0, 8.0])
-def test_all_of_the_lungs_is_in_it_and_without_lungs_there_is_none(margin_mm):
+def test_all_of_the_lungs_is_at_no_distance_and_without_lungs_all_is_far():
     sides = lungs_with_a_notch()
-    assert lung_room(sides, SPACING, margin_mm)[sides > 0].all()
-    assert not lung_room(np.zeros_like(sides), SPACING, margin_mm).any()
+    assert (distance_to_lungs(sides, SPACING)[sides > 0] == 0).all()
+    assert np.isinf(distance_to_lungs(np.zeros_like(sides), SPACING)).all()

@@ -7,7 +7,7 @@ import pytest
 
 from tumorspread.measurement.pieces import label_lesions
 from tumorspread.model.candidates import Detection
-from tumorspread.model.detect import judge
+from tumorspread.model.detect import box_of_lungs, find_lungs, judge
 from tumorspread.model.preprocess import PreprocessConfig, plan_way
 from tumorspread.scan.volume import Volume
 
@@ -46,14 +46,18 @@ def case(request):
 def found(case, **options):
     _, sides, way = case
     options = {"sides": sides, "detection": DETECTION, **options}
-    return judge(probabilities(way), way, options.pop("sides"), threshold=0.3, **options)
+    sides = options.pop("sides")
+    far_mm = None if sides is None else find_lungs(sides, way)
+    return judge(probabilities(way), way, far_mm, threshold=0.3, **options)
 
 
 def test_what_lies_outside_the_lungs_is_left_out_with_a_word(case):
     done = found(case, point="sensitive")
     assert [one.is_kept for one in done.candidates] == [True, False, True]
     assert [remark.code for remark in done.remarks] == ["outside_lungs_left_out"]
-    assert "1 piece outside the lungs" in done.remarks[0].text
+    ball_ml = 4 / 3 * np.pi * 0.8**3
+    assert float(done.remarks[0].text.split(" mL")[0]) == pytest.approx(ball_ml, rel=0.1)
+    assert "outside the lungs" in done.remarks[0].text
     assert label_lesions(done.mask).voxels.max() == 2
 
 

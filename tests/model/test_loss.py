@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from tumorspread.errors import RecipeError
-from tumorspread.model.loss import LossConfig, SegmentationLoss
+from tumorspread.model.loss import LossConfig, LossName, SegmentationLoss
 
 P = torch.tensor([0.9, 0.2, 0.6, 0.1])
 G = torch.tensor([1.0, 0.0, 1.0, 0.0])
@@ -69,3 +70,30 @@ def test_it_is_finite_and_has_a_gradient_at_extreme_logits(name):
 def test_impossible_weights_are_refused(settings):
     with pytest.raises(RecipeError, match="loss"):
         LossConfig(**settings)
+
+
+@pytest.mark.parametrize("name", get_args(LossName))
+def test_what_is_ignored_costs_nothing_whatever_is_said_there(name):
+    loss = SegmentationLoss(LossConfig(name=name, per_patch=True, smooth=3.0))
+    torch.manual_seed(0)
+    mask = (torch.rand(2, 1, 8, 8, 8) > 0.7).float()
+    ignored = torch.zeros_like(mask, dtype=torch.bool)
+    ignored[..., 4:] = True
+    mask[ignored] = 0
+    logits = torch.randn(2, 1, 8, 8, 8, requires_grad=True)
+    value = loss(logits, mask, ignored)
+    value.backward()
+    assert (logits.grad[ignored] == 0).all()
+    assert (logits.grad[~ignored] != 0).all()
+    other = torch.where(ignored, logits + 7, logits)
+    assert loss(other, mask, ignored).item() == pytest.approx(value.item())
+
+
+def test_dice_by_patch_is_the_mean_of_formulas():
+    logits = torch.full((2, 1, 4, 4, 4), 30.0)
+    logits[:, :, 2:] = -30.0  # 32 voxels called tumour in each
+    mask = torch.zeros(2, 1, 4, 4, 4)
+    mask[0, :, :1] = 1  # 16 in the first patch, none in the second
+    by_patch = SegmentationLoss(LossConfig(name="dice", per_patch=True, smooth=10.0))(logits, mask)
+    wanted = ((1 - (2 * 16 + 10) / (48 + 10)) + (1 - 10 / (32 + 10))) / 2
+    assert by_patch.item() == pytest.approx(wanted, abs=1e-5)

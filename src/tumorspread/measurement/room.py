@@ -13,19 +13,20 @@ from numpy.typing import NDArray
 from tumorspread.measurement.lungs import LEFT, RIGHT
 from tumorspread.scan.volume import Triple
 
-MARGIN_MM = 15.0
+# A piece of a mask belongs to the lungs if most of it lies within the first distance from their hulls. The second is as
+# far as masses were seen to grow: of synthetic ones of 50 mL and more 11 % lie beyond the first and 6 % beyond it.
+MARGIN_MM, REACH_MM = 15.0, 25.0
 
 
-def lung_room(sides: NDArray[np.uint8], spacing_mm: Triple, margin_mm: float = MARGIN_MM) -> NDArray[np.bool_]:
-    """The convex hull of each lung in each axial slice, grown by a margin in all directions.
+def distance_to_lungs(sides: NDArray[np.uint8], spacing_mm: Triple) -> NDArray[np.float32]:
+    """The distance of each voxel from the convex hull of either lung in each axial slice.
 
     Args:
         sides: 1 in the left lung, 2 in the right, axes turned to (head, back, left).
         spacing_mm: distance between voxel centres along (z, y, x).
-        margin_mm: of growth.
 
     Returns:
-        bool on the same grid; all False without lungs.
+        float32 mm on the same grid, 0 in the hulls; infinite without lungs.
     """
     hulls = np.zeros(sides.shape, np.uint8)
     for plane, hull in zip(sides, hulls, strict=True):
@@ -35,5 +36,5 @@ def lung_room(sides: NDArray[np.uint8], spacing_mm: Triple, margin_mm: float = M
                 points = cv2.convexHull(np.stack([x, y], axis=1).astype(np.int32))
                 cv2.fillConvexPoly(hull, points, 1)
     if not hulls.any():
-        return np.zeros(sides.shape, bool)
-    return np.asarray(edt.edt(hulls == 0, anisotropy=spacing_mm) <= margin_mm)
+        return np.full(sides.shape, np.inf, np.float32)
+    return np.asarray(edt.edt(hulls == 0, anisotropy=spacing_mm), np.float32)

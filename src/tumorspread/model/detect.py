@@ -8,14 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.measurement.pieces import lesion_boxes
-from tumorspread.measurement.room import MARGIN_MM, lung_room
+from tumorspread.measurement.room import MARGIN_MM, REACH_MM, distance_to_lungs
 from tumorspread.model.candidates import Candidate, Detection, Point, pick_lesions
 from tumorspread.model.preprocess import Way
 from tumorspread.scan.volume import Remark, Volume
 
-# What the network learns from and is asked about: masses grow into the chest wall. Of synthetic ones of 50 mL and more
-# 11 % lie beyond the room's own margin and 6 % beyond this one.
-REACH_MM = 25.0
 # Without a calibration every piece counts.
 EVERYTHING = Detection(sensitive=0.0, balanced=0.0, specific=0.0)
 
@@ -57,7 +54,7 @@ class Detected:
 def judge(
     probability: NDArray[np.float32],
     way: Way,
-    sides: NDArray[np.uint8] | None,
+    far_mm: NDArray[np.float32] | None,
     *,
     threshold: float,
     detection: Detection | None,
@@ -68,31 +65,43 @@ def judge(
     Args:
         probability: on the network's grid; what is not kept is lowered to the threshold in place.
         way: the road from the scan to that grid.
-        sides: 1 in the left lung, 2 in the right, on the scan's grid; None where no lungs were found.
+        far_mm: distance from the lungs on that grid (`find_lungs`); None where no lungs were found.
         threshold: voxels above it belong to a piece.
         detection: calibration and operating points; None keeps every piece.
         point: operating point.
     """
-    room = None if sides is None else find_room(sides, way)
+    voxel_ml = float(np.prod(way.target_spacing_mm)) / 1000
+    cut_ml, room = 0.0, None
+    if far_mm is not None:
+        beyond = (far_mm > REACH_MM) & (probability > threshold)
+        cut_ml, room = np.count_nonzero(beyond) * voxel_ml, far_mm <= MARGIN_MM
+        probability[beyond] = threshold
     likely, found = pick_lesions(probability, threshold, detection or EVERYTHING, point, room)
     dropped = (likely == 0) & (probability > threshold)
     probability[dropped] = threshold
-    outside = [one for one in found if not one.is_inside]
+    left_out_ml = cut_ml + sum(one.voxels for one in found if not one.is_inside) * voxel_ml
     remarks: tuple[Remark, ...] = ()
-    if outside:
-        ml = sum(one.voxels for one in outside) * float(np.prod(way.target_spacing_mm)) / 1000
-        noun = "1 piece" if len(outside) == 1 else f"{len(outside)} pieces"
-        remarks = (Remark("outside_lungs_left_out", f"{noun} outside the lungs, {ml:.3g} mL in all, left out"),)
+    if left_out_ml:
+        remarks = (Remark("outside_lungs_left_out", f"{left_out_ml:.3g} mL outside the lungs left out"),)
     mask = replace(way.mask_back(probability, threshold), remarks=())
     return Detected(mask, found, remarks, None if detection is None else likely, way)
 
 
-def find_room(sides: NDArray[np.uint8], way: Way, margin_mm: float = MARGIN_MM) -> NDArray[np.bool_]:
-    """Where lung tumours may be, on the network's grid; see `lung_room`.
+def find_lungs(sides: NDArray[np.uint8], way: Way) -> NDArray[np.float32]:
+    """The distance from the lungs on the network's grid, mm; see `distance_to_lungs`.
 
     Args:
         sides: 1 in the left lung, 2 in the right, on the scan's grid.
         way: the road from the scan to the network's grid.
-        margin_mm: about the hulls of the lungs.
     """
-    return lung_room(way.sample(way.turn.apply_array(sides)), way.target_spacing_mm, margin_mm)
+    return distance_to_lungs(way.sample(way.turn.apply_array(sides)), way.target_spacing_mm)
+
+
+def box_of_lungs(far_mm: NDArray[np.float32], margin: int) -> tuple[slice, ...]:
+    """The box around all that lies within reach of the lungs, and a margin in voxels for the network to see."""
+    box = []
+    for axis in range(far_mm.ndim):
+        others = tuple(other for other in range(far_mm.ndim) if other != axis)
+        places = np.flatnonzero((far_mm <= REACH_MM).any(axis=others))
+        box.append(slice(max(0, int(places[0]) - margin), int(places[-1]) + 1 + margin))
+    return tuple(box)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tumorspread.errors import ReadError, RecipeError
 from tumorspread.model.candidates import Point
-from tumorspread.model.detect import Detected, judge
+from tumorspread.model.detect import Detected, box_of_lungs, find_lungs, judge
 from tumorspread.model.preprocess import OUTSIDE, Way, prepare_scan
 from tumorspread.model.shipped import LUNG, find_weights
 from tumorspread.model.unet import UNet
@@ -32,6 +32,8 @@ Progress = Callable[[int, int], None]
 # Voxels of one forward pass: small tiles are batched up to it, since every layer costs a fixed time a call. A
 # level of 32 channels is then 128 MB in float32.
 BATCH_VOXELS = 1_000_000
+# Voxels about the reach of the lungs that the network sees and says nothing on.
+CONTEXT = 8
 
 
 class Predictor:
@@ -120,10 +122,31 @@ class Predictor:
         """
         _check_threshold(threshold)
         remarks = self._check(scan)
-        probability, way = self._infer(scan, progress)
+        probability, way, far_mm = self.look(scan, sides, progress=progress)
         cut = self.info.threshold if threshold is None else threshold
-        found = judge(probability, way, sides, threshold=cut, detection=self.info.detection, point=point)
+        found = judge(probability, way, far_mm, threshold=cut, detection=self.info.detection, point=point)
         return replace(found, remarks=(*remarks, *found.remarks))
+
+    def look(
+        self, scan: Volume, sides: NDArray[np.uint8] | None, *, progress: Progress | None = None
+    ) -> tuple[NDArray[np.float32], Way, NDArray[np.float32] | None]:
+        """The tumour probability about the lungs, before anything is judged.
+
+        Args:
+            scan: as for `mask`; not checked.
+            sides: as for `detect`.
+            progress: called with (tiles done, tiles in all).
+
+        Returns:
+            The probability on the network's grid, 0 far from the lungs where it was not computed; the way to that grid;
+            and the distance from the lungs there in mm, None where no lungs were found.
+        """
+        prepared, way = prepare_scan(scan, self.info.preprocess)
+        far_mm = None if sides is None or not sides.any() else find_lungs(sides, way)
+        box = (slice(None),) * 3 if far_mm is None else box_of_lungs(far_mm, CONTEXT)
+        probability = np.zeros(prepared.shape, np.float32)
+        probability[box] = self._slide(prepared[box], progress)
+        return probability, way, far_mm
 
     def probability(self, scan: Volume, *, progress: Progress | None = None) -> Volume:
         """The tumour probability (float32, 0..1) on the grid of `scan`; errors as for `mask`."""
@@ -133,7 +156,10 @@ class Predictor:
 
     def _infer(self, scan: Volume, progress: Progress | None) -> tuple[NDArray[np.float32], Way]:
         prepared, way = prepare_scan(scan, self.info.preprocess)
-        probability = slide(
+        return self._slide(prepared, progress), way
+
+    def _slide(self, prepared: NDArray[np.float32], progress: Progress | None) -> NDArray[np.float32]:
+        return slide(
             self.network,
             prepared,
             self.info.tile,
@@ -142,7 +168,6 @@ class Predictor:
             device=self.device,
             progress=progress,
         )
-        return probability, way
 
     def _check(self, scan: Volume) -> tuple[Remark, ...]:
         if self.info.preprocess.intensity == "hu":

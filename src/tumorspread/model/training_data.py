@@ -18,7 +18,8 @@ from tumorspread.data.prepared import IGNORED, PreparedCase, open_case, prepare_
 from tumorspread.data.splits import Split, read_split
 from tumorspread.errors import TrainingError
 from tumorspread.measurement.lungs import segment_lungs
-from tumorspread.model.detect import REACH_MM, find_room
+from tumorspread.measurement.room import REACH_MM
+from tumorspread.model.detect import find_lungs
 from tumorspread.model.preprocess import prepare_mask, prepare_scan
 from tumorspread.model.recipe import Recipe
 from tumorspread.scan.volume import Volume
@@ -113,9 +114,9 @@ def _prepare_case(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     (image, way), labels = prepare_scan(scan, recipe.preprocess), prepare_mask(mask, recipe.preprocess)
     if recipe.patch.lungs_only:
-        room = find_room(segment_lungs(scan).labels, way, REACH_MM)
-        if room.any():
-            labels[~room & (labels == 0)] = IGNORED
+        far = find_lungs(segment_lungs(scan).labels, way)
+        if np.isfinite(far).any():
+            labels[(far > REACH_MM) & (labels == 0)] = IGNORED
     return image, labels
 
 
