@@ -10,16 +10,22 @@ import argparse
 import csv
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from variants import resample_mask, variants
 
 from tumorspread import Analysis, Volume, analyse, read, read_mask
+from tumorspread.data.acquisition import AcquisitionConfig
+from tumorspread.data.convert import convert_patches
 from tumorspread.data.hosts import find_list, read_hosts
+from tumorspread.data.implant import ImplantConfig
 from tumorspread.data.implant_set import ImplantSetConfig, make_case
 from tumorspread.data.shapes import ShapeLibrary
+from tumorspread.evaluate import Job, evaluate
 from tumorspread.measurement.metrics import FOUND_SHARE
 from tumorspread.model.candidates import expected_calibration_error
 from tumorspread.model.predict import Predictor
@@ -61,7 +67,7 @@ def main(judge: Judge) -> None:
     """Print the table and the figures."""
     print(f"{'scan':<28}{'lesions':>8}{'volume mL':>12}   largest lesions mL")
     figures: dict[str, float] = {}
-    for part in (lidc, pat4, lung_dx, negative, synthetic):
+    for part in (lidc, pat4, lung_dx, negative, stability, msd_patches, synthetic):
         figures |= part(judge)
     for name, value in figures.items():
         print(f"{name} {value:.3f}")
@@ -119,6 +125,35 @@ def negative(judge: Judge) -> dict[str, float]:
         return {}
     scan = read(judge.data / "scans" / "CPTAC-C3N-00247.nii.gz")
     return {"negative_fp": float(judge.look("CPTAC-C3N-00247", scan).findings.burden.count)}
+
+
+def stability(judge: Judge) -> dict[str, float]:
+    """The least Dice between the mask of a scan and those of the same scan as others would have taken or stored it.
+
+    The scan is LIDC-IDRI-0314 with its real nodule and synthetic tumours; the masks meet on its grid of 1 mm.
+    """
+    hosts = [host for host in read_hosts(find_list("shipped")) if host.name == "LIDC-IDRI-0314"]
+    if hosts[0].who not in judge.unseen:
+        return {}
+    plain = AcquisitionConfig(slice_mm=(0.0,), size=(1.0, 1.0), kernel_p=0.0, dose_p=0.0, pixel_mm=0.1)
+    made = ImplantConfig(lesions=(6, 6), masses=1)
+    config = ImplantSetConfig((hosts[0],), judge.data, judge.data / "lesion_masks", SEED, plain, made, empty_p=0.0)
+    scan = make_case(3, config, ShapeLibrary.read(judge.data / "lesion_masks")).scan
+    mask = judge.look("stability", scan).mask.voxels > 0
+    figures = {}
+    for name, other in variants(scan):
+        back = resample_mask(judge.look(f"stability_{name}", other).mask, scan)
+        figures[f"stability_{name}"] = dice(back, mask)
+    return {**figures, "stability_dice": min(figures.values())}
+
+
+def msd_patches(judge: Judge) -> dict[str, float]:
+    """Mean Dice per patient of the 2-D weights on patches of MSD patients that they have not seen."""
+    source = judge.data / "msd_patches"
+    with tempfile.TemporaryDirectory() as place:
+        data = convert_patches(source, Path(place) / "patches")
+        job = Job(data, "test", Path(place) / "masks")
+        return {"msd_patch_dice": evaluate(Predictor("msd-patches"), job).summary["dice"].mean}
 
 
 def synthetic(judge: Judge) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,12 @@ import numpy as np
 from tumorspread.data.cases import Case, DatasetInfo, find_cases, read_dataset_info
 from tumorspread.data.splits import read_split
 from tumorspread.errors import DatasetError, GeometryError, ReadError
+from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.measurement.metrics import compare_masks
 from tumorspread.measurement.summary import CaseScore, Evaluation, summarise
+from tumorspread.model.calibrate import Calibration, calibrate, hold_out
 from tumorspread.model.predict import Predictor
+from tumorspread.model.preprocess import prepare_mask
 from tumorspread.scan.nifti import read_nifti, write_nifti
 from tumorspread.scan.read import read_mask
 
@@ -59,6 +62,31 @@ def evaluate(predictor: Predictor, job: Job, *, progress: Callable[[int, int], N
         if progress is not None:
             progress(len(scores), len(cases))
     return summarise(scores, weights=predictor.info.name, data=info.name, split=job.part)
+
+
+def calibrate_on(
+    predictor: Predictor, cases: Sequence[Case], *, progress: Callable[[int, int], None] | None = None
+) -> Calibration:
+    """Threshold, probabilities and operating points of weights, from scans of patients they were not trained on.
+
+    Args:
+        predictor: the weights, loaded.
+        cases: scans with the outlines of all their tumours.
+        progress: called with (cases done, cases in all).
+
+    Raises:
+        ReadError, GeometryError, MaskError: a case cannot be read right.
+        RecipeError: the scans hold no tumour that was found, or nothing false.
+    """
+    held_out = []
+    for case in cases:
+        scan = read_nifti(case.image)
+        probability, way, far_mm = predictor.look(scan, segment_lungs(scan).labels)
+        truth = prepare_mask(read_mask(case.mask, scan), predictor.info.preprocess) > 0
+        held_out.append(hold_out(probability, truth, far_mm, float(np.prod(way.target_spacing_mm))))
+        if progress is not None:
+            progress(len(held_out), len(cases))
+    return calibrate(held_out)
 
 
 def pick_cases(job: Job) -> tuple[Case, ...]:

@@ -19,7 +19,7 @@ from tumorspread.data.phantom import PhantomConfig, make_phantom
 from tumorspread.data.phantom_set import read_truth, write_phantoms
 from tumorspread.measurement.findings import Findings
 
-VERBS = ("analyse", "measure", "follow", "predict", "convert", "train", "evaluate")
+VERBS = ("analyse", "measure", "follow", "predict", "convert", "train", "evaluate", "calibrate")
 DATA_VERBS = ("fetch", "check", "split", "convert", "phantoms", "implant", "preview")
 COMMANDS = [(), ("data",), *((verb,) for verb in VERBS), *(("data", verb) for verb in DATA_VERBS)]
 RESULTS = {"mask.nii.gz", "lesions.nii.gz", "lungs.nii.gz", "findings.json", "lesions.csv", "report.html"}

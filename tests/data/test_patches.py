@@ -69,7 +69,10 @@ def test_image_and_mask_are_cut_and_turned_together():
     image = np.where(case.mask, 0.8, -0.8).astype(np.float16)
     augment = AugmentConfig(affine_p=1, noise_p=0, blur_p=0, contrast_p=0, intensity_p=0, thick_p=0)
     dataset = PatchDataset(
-        [PreparedCase("a", image, case.mask, case.centres, case.places)], PatchConfig(size=(24, 24, 24), tumour_share=1), augment, 0
+        [PreparedCase("a", image, case.mask, case.centres, case.places)],
+        PatchConfig(size=(24, 24, 24), tumour_share=1),
+        augment,
+        0,
     )
     for number in range(10):
         patch, mask = dataset[number]

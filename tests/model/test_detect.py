@@ -7,7 +7,7 @@ import pytest
 
 from tumorspread.measurement.pieces import label_lesions
 from tumorspread.model.candidates import Detection
-from tumorspread.model.detect import box_of_lungs, find_lungs, judge
+from tumorspread.model.detect import find_lungs, judge
 from tumorspread.model.preprocess import PreprocessConfig, plan_way
 from tumorspread.scan.volume import Volume
 

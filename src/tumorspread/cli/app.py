@@ -23,7 +23,7 @@ Examples:
   tumorspread data split phantoms                     train, validation and test cases
   tumorspread train phantoms -o run --recipe demo     train a U-Net
   tumorspread evaluate run/weights.safetensors phantoms -o scores
-  tumorspread analyse ct.nii.gz -o result --weights run/weights.safetensors
+  tumorspread analyse ct.nii.gz -o result             find and measure lung tumours
   tumorspread measure ct.nii.gz tumour.nii.gz -o result
   tumorspread follow may,ct1.nii.gz august,ct2.nii.gz -o course
 
@@ -34,6 +34,7 @@ Each command explains itself: tumorspread analyse --help
 app = typer.Typer(help=HELP, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
 VERBS = (
     scans.analyse, scans.measure, followup.follow, scans.predict, scans.convert, training.train, training.evaluate,
+    training.calibrate,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)

@@ -13,10 +13,11 @@ import typer
 
 from tumorspread.cli.options import Changes, Device, Fold, Force, OutFolder, RecipeName, Threshold
 from tumorspread.cli.terminal import progress_bar, say
-from tumorspread.errors import RecipeError, TrainingError
+from tumorspread.errors import OutputError, RecipeError, TrainingError
 
 if TYPE_CHECKING:
     from tumorspread.measurement.summary import Evaluation
+    from tumorspread.model.calibrate import Calibration
 
 
 def train(
@@ -97,6 +98,61 @@ def evaluate(
         write_evaluation(result, files, folder, volumes=evaluation.holds_volumes(data))
     _print_evaluation(result)
     say(f"look at {out / 'evaluation.html'}")
+
+
+def calibrate(
+    weights: Annotated[str, typer.Argument(help="Weights to judge, trained without the patients of the data set.")],
+    data: Annotated[Path, typer.Argument(help="Data set in MSD layout: scans with the outlines of all tumours.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Weights file to write.")],
+    onto: Annotated[
+        str | None,
+        typer.Option("--onto", help="Weights that get the result: those of all folds' data.", metavar="WEIGHTS"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test of splits.json, or all.")] = "all",
+    half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
+    device: Device = None,
+    force: Force = False,
+) -> None:
+    """Fit threshold, probabilities of lesions and operating points of weights on scans they have not seen.
+
+    The weights file that is written says how likely each lesion is, and knows the operating points `sensitive`,
+    `balanced` and `specific`: 2, 0.5 and 0.125 false lesions a scan at most on these scans.
+
+    \b
+    Examples:
+      tumorspread calibrate run/weights.safetensors held_out -o calibrated.safetensors
+      tumorspread calibrate fold/weights.safetensors held_out --onto run/weights.safetensors -o calibrated.safetensors
+    """
+    from dataclasses import replace
+
+    from tumorspread import evaluate as evaluation
+    from tumorspread.model.predict import Predictor
+    from tumorspread.model.weights import save_weights
+
+    if out.exists() and not force:
+        raise OutputError(f"{out} is there already; name another file, or replace it with --force")
+    predictor = Predictor(weights, device=device)
+    target = predictor if onto is None else Predictor(onto, device="cpu")
+    cases = evaluation.pick_cases(evaluation.Job(data, split, out.parent))
+    with progress_bar("judging") as progress:
+        done = evaluation.calibrate_on(predictor, cases, progress=progress)
+    info = replace(target.info, threshold=done.threshold, detection=done.detection)
+    save_weights(target.network, info, out, half=half)
+    _print_calibration(done)
+    say(f"wrote {out}")
+
+
+def _print_calibration(done: Calibration) -> None:
+    """What was fitted, as lines `name value`, and a line an operating point."""
+    from tumorspread.model.candidates import POINTS
+
+    detection = done.detection
+    print(f"threshold {done.threshold:g}\ndice_of_found {done.dice:.4f}\ntumours {done.tumours}")
+    print(f"probability = sigmoid({detection.slope:.3f} logit(score) {detection.offset:+.3f})")
+    costs = zip(POINTS, detection.recall or (), detection.false_positives or (), strict=True)
+    for point, recall, false in costs:
+        least = detection.least(point)
+        print(f"{point:<10} from {least:.2f}: recall_10mm {recall:.3f}, false lesions a scan {false:.3f}")
 
 
 def _print_evaluation(result: Evaluation) -> None:

@@ -32,8 +32,8 @@ class PatchConfig:
         tumour_share: share of patches centred on tumour, 0 to 1; every lesion is as likely as the next, so that
             small ones are seen as often as large ones.
         jitter: how far the tumour may lie from the patch's centre, as a share of the edge.
-        lungs_only: learn nothing from what lies outside the lungs (`distance_to_lungs`): the loss does not count it, and
-            patches are centred in the lungs and their rim.
+        lungs_only: learn nothing from what lies out of reach of the lungs (`distance_to_lungs`): the loss does not
+            count it, and patches are centred in the lungs and their rim.
         workers: loader processes.
     """
 

@@ -104,21 +104,47 @@ def pick_lesions(
         For each voxel the probability of its piece, 0 outside the pieces that are kept; and all pieces, the most likely
         first.
     """
+    labels, pieces = find_pieces(probability, threshold, room)
+    of_piece = np.zeros(len(pieces) + 1, np.float32)
+    found = []
+    for number, piece in enumerate(pieces, 1):
+        likely = detection.probability(piece.score)
+        kept = piece.is_inside and likely >= detection.least(point)
+        of_piece[number] = likely if kept else 0.0
+        found.append(Candidate(piece.voxels, piece.score, likely, piece.is_inside, kept))
+    return of_piece[labels], tuple(sorted(found, key=lambda one: -one.probability))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One connected piece before it is judged: number of voxels, score, and whether most of it lies in the room."""
+
+    voxels: int
+    score: float
+    is_inside: bool
+
+
+def find_pieces(
+    probability: NDArray[np.float32], threshold: float, room: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.integer], tuple[Piece, ...]]:
+    """The connected pieces of `probability > threshold`: their label map, and piece n - 1 for label n.
+
+    Args:
+        probability: of each voxel, (z, y, x), 0..1.
+        threshold: voxels above it belong to a piece (26-connected).
+        room: where lung tumours may be; None for anywhere.
+    """
     labels, count = cc3d.connected_components(np.ascontiguousarray(probability > threshold), return_N=True)
     inside = np.flatnonzero(labels)
     owners, values = labels.reshape(-1)[inside], probability.reshape(-1)[inside]
     order = np.lexsort((-values, owners))
     starts = np.searchsorted(owners[order], np.arange(1, count + 2))
-    of_piece = np.zeros(count + 1, np.float32)
-    found = []
-    for number, (start, stop) in enumerate(pairwise(starts.tolist()), 1):
+    pieces = []
+    for start, stop in pairwise(starts.tolist()):
         score = float(values[order[start : min(stop, start + TOP_VOXELS)]].mean())
-        likely = detection.probability(score)
         inside_room = room is None or bool(room.reshape(-1)[inside[order[start:stop]]].mean() >= INSIDE_SHARE)
-        kept = inside_room and likely >= detection.least(point)
-        of_piece[number] = likely if kept else 0.0
-        found.append(Candidate(stop - start, score, likely, inside_room, kept))
-    return of_piece[labels], tuple(sorted(found, key=lambda one: -one.probability))
+        pieces.append(Piece(stop - start, score, inside_room))
+    return labels, tuple(pieces)
 
 
 def fit_detection(scores: NDArray[np.float64], is_tumour: NDArray[np.bool_]) -> tuple[float, float]:

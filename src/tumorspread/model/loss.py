@@ -1,8 +1,8 @@
 """Segmentation losses on logits; the sigmoid is applied here.
 
 MONAI's losses do the sums. Dice: Milletari et al. 2016 (doi:10.1109/3DV.2016.79), taken over the whole batch, so
-that a patch without tumour does not turn one wrong voxel into a loss of 1, unless `per_patch` says otherwise. Focal: Lin et al. 2017
-(doi:10.1109/ICCV.2017.324). Tversky: Salehi et al. 2017 (doi:10.1007/978-3-319-67389-9_44).
+that a patch without tumour does not turn one wrong voxel into a loss of 1, unless `per_patch` says otherwise.
+Focal: Lin et al. 2017 (doi:10.1109/ICCV.2017.324). Tversky: Salehi et al. 2017 (doi:10.1007/978-3-319-67389-9_44).
 """
 
 from __future__ import annotations

@@ -109,9 +109,7 @@ def sample_patches(
     return np.stack([image[0].numpy() for image, _ in pairs]), np.stack([mask[0].numpy() for _, mask in pairs])
 
 
-def _prepare_case(
-    scan: Volume, mask: Volume, recipe: Recipe
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _prepare_case(scan: Volume, mask: Volume, recipe: Recipe) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     (image, way), labels = prepare_scan(scan, recipe.preprocess), prepare_mask(mask, recipe.preprocess)
     if recipe.patch.lungs_only:
         far = find_lungs(segment_lungs(scan).labels, way)

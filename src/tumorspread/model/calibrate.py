@@ -1,0 +1,167 @@
+"""What held-out scans say about weights: where to cut, how likely a piece is a tumour, what each point costs.
+
+The network was not taught to say how sure it is. Scans of patients it has not seen, with their outlines, show how often
+it is right at what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from tumorspread.measurement.metrics import FOUND_SHARE
+from tumorspread.measurement.pieces import DUST_MM3
+from tumorspread.measurement.room import MARGIN_MM, REACH_MM
+from tumorspread.model.candidates import Detection, Point, find_pieces, fit_detection
+
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+# False lesions a scan that each operating point may cost.
+BUDGETS: dict[Point, float] = {"sensitive": 2.0, "balanced": 0.5, "specific": 0.125}
+LARGE_MM = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What a network says about one scan, beside the truth, on the network's grid.
+
+    Attributes:
+        probability: (z, y, x), 0..1, 0 beyond reach of the lungs.
+        truth: bool, tumour.
+        room: bool, where pieces must mostly lie; None where no lungs were found.
+        voxel_mm3: volume of a voxel.
+    """
+
+    probability: NDArray[np.float32]
+    truth: NDArray[np.bool_]
+    room: NDArray[np.bool_] | None
+    voxel_mm3: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted.
+
+    Attributes:
+        threshold: voxels above it are tumour.
+        detection: how likely pieces are, and the operating points with what they cost.
+        dice: mean over scans at that threshold, false pieces left out.
+        tumours: number of true lesions.
+    """
+
+    threshold: float
+    detection: Detection
+    dice: float
+    tumours: int
+
+
+def hold_out(
+    probability: NDArray[np.float32],
+    truth: NDArray[np.bool_],
+    far_mm: NDArray[np.float32] | None,
+    voxel_mm3: float,
+) -> HeldOut:
+    """The scan in the box around what matters, so that many fit into memory.
+
+    Args:
+        probability: on the network's grid; not changed.
+        truth: on the same grid.
+        far_mm: distance from the lungs there; None where none were found.
+        voxel_mm3: volume of a voxel.
+    """
+    if far_mm is None:
+        return HeldOut(probability, truth, None, voxel_mm3)
+    seen = np.where(far_mm > REACH_MM, 0, probability)
+    z, y, x = np.nonzero((seen > min(THRESHOLDS)) | truth)
+    box = tuple(slice(int(a.min()), int(a.max()) + 1) if len(a) else slice(0, 1) for a in (z, y, x))
+    return HeldOut(seen[box].copy(), truth[box].copy(), (far_mm <= MARGIN_MM)[box].copy(), voxel_mm3)
+
+
+def calibrate(scans: Sequence[HeldOut]) -> Calibration:
+    """Choose the threshold by Dice, fit the probabilities of pieces at it, and set the operating points.
+
+    Raises:
+        RecipeError: no tumour was found, or nothing but tumours: there is nothing to tell apart.
+    """
+    dices = {cut: float(np.mean([_dice_of_true(scan, cut) for scan in scans])) for cut in THRESHOLDS}
+    threshold = max(dices, key=lambda cut: dices[cut])
+    judged = [_judge(scan, threshold) for scan in scans]
+    scores = np.concatenate([found.scores for found in judged])
+    is_tumour = np.concatenate([found.is_tumour for found in judged])
+    slope, offset = fit_detection(scores, is_tumour)
+    likely = np.array([Detection(slope, offset).probability(float(score)) for score in scores])
+    least = {point: _least(likely[~is_tumour], budget * len(scans)) for point, budget in BUDGETS.items()}
+    fitted = Detection(slope, offset, **least)
+    costs = {point: float((likely[~is_tumour] >= p).sum() / len(scans)) for point, p in least.items()}
+    recalls = {point: _recall(judged, fitted, p) for point, p in least.items()}
+    detection = replace(
+        fitted,
+        scans=len(scans),
+        false_positives=(costs["sensitive"], costs["balanced"], costs["specific"]),
+        recall=(recalls["sensitive"], recalls["balanced"], recalls["specific"]),
+    )
+    return Calibration(threshold, detection, dices[threshold], sum(len(found.sizes_mm) for found in judged))
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """The pieces of one scan and its tumours.
+
+    Attributes:
+        scores: of each piece.
+        is_tumour: whether it lies on a tumour.
+        sizes_mm: diameter of the ball that has each tumour's volume.
+        by_piece: the share of tumour t (row) that piece p (column) covers.
+    """
+
+    scores: NDArray[np.float64]
+    is_tumour: NDArray[np.bool_]
+    sizes_mm: NDArray[np.float64]
+    by_piece: NDArray[np.float64]
+
+
+def _judge(scan: HeldOut, threshold: float) -> _Judged:
+    labels, pieces = find_pieces(scan.probability, threshold, scan.room)
+    counts = [n for n, p in enumerate(pieces, 1) if p.is_inside and p.voxels * scan.voxel_mm3 >= DUST_MM3]
+    tumours, number = cc3d.connected_components(np.ascontiguousarray(scan.truth), return_N=True)
+    pairs = np.zeros((number + 1, len(pieces) + 1))
+    np.add.at(pairs, (tumours.ravel(), labels.ravel()), 1)
+    voxels = pairs[1:].sum(axis=1)
+    return _Judged(
+        np.array([pieces[n - 1].score for n in counts], np.float64),
+        pairs[1:, counts].sum(axis=0) > 0,
+        np.cbrt(6 / np.pi * voxels * scan.voxel_mm3),
+        pairs[1:, counts] / voxels[:, None],
+    )
+
+
+def _dice_of_true(scan: HeldOut, threshold: float) -> float:
+    """Dice of the pieces that lie on tumour; 1 where there is none of either."""
+    labels, pieces = find_pieces(scan.probability, threshold, scan.room)
+    is_right = np.zeros(len(pieces) + 1, bool)
+    is_right[np.unique(labels[scan.truth])] = True
+    is_right &= np.array([False, *(piece.is_inside for piece in pieces)])
+    found = is_right[labels]
+    total = np.count_nonzero(found) + np.count_nonzero(scan.truth)
+    return 2 * np.count_nonzero(found & scan.truth) / total if total else 1.0
+
+
+def _least(likely_of_false: NDArray[np.float64], budget: float) -> float:
+    """The lowest probability, to a hundredth, at which no more than `budget` false pieces count."""
+    steps = np.arange(1, 100) / 100
+    within = [(likely_of_false >= step).sum() <= budget for step in steps]
+    return float(steps[int(np.argmax(within))]) if any(within) else 0.99
+
+
+def _recall(judged: Sequence[_Judged], detection: Detection, least: float) -> float:
+    """The share of the tumours of 10 mm and more that pieces of that probability find."""
+    found = []
+    for one in judged:
+        kept = np.array([detection.probability(float(score)) >= least for score in one.scores], bool)
+        covered = one.by_piece[:, kept].sum(axis=1)
+        found.append(covered[one.sizes_mm >= LARGE_MM] >= FOUND_SHARE)
+    joined = np.concatenate(found)
+    return float(joined.mean()) if len(joined) else 0.0

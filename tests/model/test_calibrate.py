@@ -1,0 +1,84 @@
+"""What held-out scans say about weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tumorspread.errors import RecipeError
+from tumorspread.model.calibrate import BUDGETS, HeldOut, calibrate, hold_out
+
+SHAPE = (24, 40, 40)
+VOXEL_MM3 = 8.0
+
+
+def ball(centre, radius, shape=SHAPE):
+    grid = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1)
+    return np.linalg.norm(grid - centre, axis=-1) <= radius
+
+
+def scan_with(random, tumours=1, false=1):
+    """Balls of radius 5 voxels, said 0.45 inside and 0.25 in a rim; false ones are said less of the time to be sure."""
+    probability, truth = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, bool)
+    places = [(12, 10, 10), (12, 10, 30), (12, 30, 10), (12, 30, 30)]
+    for number in range(tumours + false):
+        is_true = number < tumours
+        level = random.uniform(0.75, 0.99) if is_true else random.uniform(0.45, 0.8)
+        probability[ball(places[number], 6)] = 0.35
+        probability[ball(places[number], 5)] = level
+        if is_true:
+            truth |= ball(places[number], 5)
+    return HeldOut(probability, truth, np.ones(SHAPE, bool), VOXEL_MM3)
+
+
+@pytest.fixture(scope="module")
+def scans():
+    random = np.random.default_rng(0)
+    return [scan_with(random, tumours=2, false=int(random.integers(0, 3))) for _ in range(40)]
+
+
+def test_the_threshold_is_where_outlines_fit(scans):
+    done = calibrate(scans)
+    assert done.threshold == 0.4  # below it the rim is taken for tumour; above it doubtful tumours are lost
+    assert done.dice == pytest.approx(1.0)
+    assert done.tumours == 80
+
+
+def test_points_cost_what_they_may_and_what_they_say(scans):
+    detection = calibrate(scans).detection
+    false = [
+        detection.probability(float(scan.probability[~scan.truth].max()))
+        for scan in scans
+        for _ in range(1)
+        if scan.probability[~scan.truth].max() > 0.4
+    ]
+    assert detection.sensitive <= detection.balanced <= detection.specific
+    for cost, budget in zip(detection.false_positives, BUDGETS.values(), strict=True):
+        assert cost <= budget
+    assert detection.recall[0] >= detection.recall[1] >= detection.recall[2] > 0.5
+    assert (np.array(false) >= detection.specific).mean() < 0.2
+
+
+def test_probabilities_are_right_as_often_as_they_say(scans):
+    detection = calibrate(scans).detection
+    likely = [detection.probability(level) for level in (0.5, 0.78, 0.95)]
+    assert likely[0] < 0.2
+    assert likely[1] < likely[2]
+    assert likely[2] > 0.8
+
+
+def test_nothing_to_tell_apart_is_refused():
+    random = np.random.default_rng(1)
+    with pytest.raises(RecipeError, match="a calibration needs both"):
+        calibrate([scan_with(random, tumours=2, false=0)])
+
+
+def test_a_scan_is_kept_in_the_box_of_what_matters_and_what_lies_beyond_reach_is_left_out():
+    probability = np.where(ball((12, 20, 20), 4), 0.9, 0.0).astype(np.float32)
+    probability[0, 0, 0] = 0.9
+    far = np.zeros(SHAPE, np.float32)
+    far[:5] = 60.0
+    kept = hold_out(probability, ball((12, 20, 24), 3), far, VOXEL_MM3)
+    assert kept.probability.shape == kept.truth.shape == kept.room.shape == (9, 9, 12)
+    assert kept.truth.sum() == ball((12, 20, 24), 3).sum()
+    assert probability[0, 0, 0] == np.float32(0.9)
