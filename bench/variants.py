@@ -9,7 +9,6 @@ from scipy import ndimage
 
 from tumorspread import Volume
 from tumorspread.data.host_noise import measure_noise
-from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.scan.resampling import Resampling
 
 SEED = 1000
@@ -29,15 +28,18 @@ def variants(scan: Volume) -> Iterator[tuple[str, Volume]]:
     flip[:, 2] *= -1
     yield "flipped", Volume(np.ascontiguousarray(scan.voxels[:, :, ::-1]), flip)
     # Half the dose is noise of sqrt 2: as much again as there is, added in squares.
-    labels = segment_lungs(scan).labels
     random = np.random.default_rng(SEED)
     grain = ndimage.gaussian_filter(random.standard_normal(scan.shape, np.float32), (0, 0.7, 0.7))
-    noisy = hu + grain / grain.std() * measure_noise(scan, labels > 0).sd_hu
+    noisy = hu + grain / grain.std() * measure_noise(hu, scan.spacing_mm).sd_hu
     yield "half_dose", scan.with_voxels(np.clip(np.round(noisy), -1024, 3071).astype(np.int16))
 
 
 def resample_mask(mask: Volume, onto: Volume) -> np.ndarray:
     """A mask on the grid of another scan, cut at a half of its interpolation."""
-    points = np.moveaxis(np.indices(onto.shape), 0, -1)
-    index = mask.to_index(onto.to_world(points))
-    return ndimage.map_coordinates(mask.voxels.astype(np.float32), np.moveaxis(index, -1, 0), order=1) > 0.5
+    voxels = mask.voxels.astype(np.float32)
+    out = np.zeros(onto.shape, bool)
+    for z in range(onto.shape[0]):
+        plane = np.moveaxis(np.indices(onto.shape[1:]), 0, -1)
+        points = onto.to_world(np.concatenate([np.full((*plane.shape[:2], 1), z), plane], axis=-1))
+        out[z] = ndimage.map_coordinates(voxels, np.moveaxis(mask.to_index(points), -1, 0), order=1) > 0.5
+    return out

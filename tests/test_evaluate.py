@@ -6,10 +6,10 @@ import pytest
 from tumorspread.data.cases import DatasetInfo, write_dataset_json
 from tumorspread.data.splits import Split, write_splits
 from tumorspread.errors import DatasetError, MaskError
-from tumorspread.evaluate import Job, evaluate, holds_volumes, pick_cases
+from tumorspread.evaluate import Job, calibrate_on, evaluate, holds_volumes, pick_cases
 from tumorspread.measurement.metrics import compare_masks
 from tumorspread.model.predict import Predictor
-from tumorspread.model.preprocess import PreprocessConfig
+from tumorspread.model.preprocess import PreprocessConfig, plan_way
 from tumorspread.model.unet import UNet, UNetConfig
 from tumorspread.model.weights import Provenance, WeightsInfo, save_weights
 from tumorspread.scan.nifti import read_nifti, write_nifti
@@ -50,6 +50,28 @@ class Truthful(Predictor):
 
     def mask(self, scan, *, threshold=None, progress=None):
         return scan.with_voxels(np.asarray(scan.voxels) > 0.5), ()
+
+
+class Telling(Truthful):
+    """A predictor that is sure of what is bright, and less so of a corner that is not."""
+
+    def look(self, scan, sides, *, progress=None):
+        way = plan_way(scan, self.info.preprocess)
+        probability = np.where(np.asarray(scan.voxels) > 0.5, 0.9, 0.0).astype(np.float32)
+        probability[1:3, 28:31, 28:31] = 0.75
+        return probability, way, None
+
+
+def test_weights_are_calibrated_on_the_scans_of_a_data_set(data, predictor, tmp_path):
+    seen = []
+    cases = pick_cases(Job(data, "all", tmp_path))
+    done = calibrate_on(Telling(predictor), cases, progress=lambda *counts: seen.append(counts))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert (done.tumours, done.dice, done.detection.scans) == (3, 1.0, 3)
+    likely = [done.detection.probability(score) for score in (0.75, 0.9)]
+    assert likely[0] < 0.5 < likely[1]
+    assert likely[0] < done.detection.balanced <= likely[1]
+    assert done.detection.recall == (1.0, 1.0, 1.0)
 
 
 def test_a_perfect_model_scores_one_and_its_masks_are_written(data, predictor, tmp_path):

@@ -18,6 +18,11 @@ from tumorspread.cli.app import app
 from tumorspread.data.phantom import PhantomConfig, make_phantom
 from tumorspread.data.phantom_set import read_truth, write_phantoms
 from tumorspread.measurement.findings import Findings
+from tumorspread.model.predict import Predictor
+from tumorspread.model.preprocess import PreprocessConfig, plan_way, prepare_mask
+from tumorspread.model.unet import UNet, UNetConfig
+from tumorspread.model.weights import Provenance, WeightsInfo, load_weights, save_weights
+from tumorspread.scan.nifti import read_nifti
 
 VERBS = ("analyse", "measure", "follow", "predict", "convert", "train", "evaluate", "calibrate")
 DATA_VERBS = ("fetch", "check", "split", "convert", "phantoms", "implant", "preview")
@@ -240,3 +245,33 @@ def test_verbose_adds_nothing_to_stdout(run, data, tmp_path):
     code, out, err = run("-v", "convert", ct(data), "-o", tmp_path / "ct.nii.gz")
     assert (code, out) == (0, "")
     assert err.splitlines()[-1].startswith("wrote ")
+
+
+def test_calibrating_writes_weights_that_know_their_points_and_never_over_a_file(run, data, tmp_path, monkeypatch):
+    network = UNet(UNetConfig(widths=(4, 8)))
+    info = WeightsInfo(network.config, PreprocessConfig((8, 8, 8)), (16, 16, 16), 0.5, Provenance("x"))
+    save_weights(network, info, tmp_path / "w.safetensors")
+
+    def look(self, scan, sides, *, progress=None):
+        """Sure of soft tissue within lung's reach in the middle slices, less so of the spine's voxels behind."""
+        way = plan_way(scan, self.info.preprocess)
+        probability = np.zeros(way.step.target, np.float32)
+        truth = prepare_mask(read_nifti(mask(data, look.number)), self.info.preprocess)
+        probability[truth > 0] = 0.9
+        probability[0, :2, :2] = 0.6
+        look.number += 1
+        return probability, way, None
+
+    look.number = 0
+    monkeypatch.setattr(Predictor, "look", look)
+    out = tmp_path / "calibrated.safetensors"
+    code, printed, _ = run("calibrate", tmp_path / "w.safetensors", data, "-o", out, "--half")
+    assert code == 0
+    assert "balanced   from 0." in printed
+    _, written = load_weights(out)
+    assert written.detection.scans == look.number
+    assert written.unet == info.unet
+    assert out.stat().st_size < 0.7 * (tmp_path / "w.safetensors").stat().st_size
+    code, _, err = run("calibrate", tmp_path / "w.safetensors", data, "-o", out)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "is there already" in err
