@@ -10,7 +10,7 @@ export MPLBACKEND := Agg
 .PHONY: demo-followup implant-page model-report clean
 
 help:
-	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report"
+	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
 	@echo "make demo-followup  three dates of a synthetic patient: true against measured growth, and a report"
 	@echo "make test         set up and run all tests"
 	@echo "make test-slow    the tests that train to a bar"

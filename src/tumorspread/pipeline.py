@@ -108,6 +108,7 @@ def measure(
     source: str | None = None,
     mask_source: str | None = None,
     label: int | None = None,
+    roi: str | None = None,
     options: MeasureOptions = MeasureOptions(),
 ) -> Analysis:
     """Measure a mask that somebody or something else has drawn.
@@ -117,23 +118,25 @@ def measure(
         mask: a volume of 0 and 1 on the scan's grid, or a path that `read_mask` takes.
         source: name of the scan for the findings; by default the path's.
         mask_source: name of the mask for the findings; by default the path's.
-        label: which label of a mask file with several is tumour.
+        label: which label of a NIfTI mask with several is tumour.
+        roi: which ROI of an RTSTRUCT with several is tumour, by its name.
         options: what to measure; by default no piece is too small, since what was drawn was meant.
 
     Raises:
         ReadError, GeometryError: scan or mask cannot be read right.
-        MaskError: the mask is not on the scan's grid or holds more than one label.
+        MaskError: the mask is not on the scan's grid, or holds more than one label or ROI.
     """
     volume, name = _open(scan, source)
     if isinstance(mask, Volume):
         drawn, mask_name = mask, "array"
     else:
-        drawn, mask_name = read_mask(mask, volume, label=label), Path(mask).name
+        drawn, mask_name = read_mask(mask, volume, label=label, roi=roi), Path(mask).name
     if not volume.same_grid(drawn):
         raise MaskError(f"the mask's grid {drawn.shape} is not the scan's {volume.shape}, or lies elsewhere")
     origin = Origin(SOFTWARE, mask_source or mask_name, made_at=_now())
     # On one grid to within a twentieth of a voxel; the answer is on the scan's.
-    analysis = _analysis(volume, volume.with_voxels(drawn.voxels), name, origin, (), options)
+    remarks = tuple(remark for remark in drawn.remarks if remark not in volume.remarks)
+    analysis = _analysis(volume, volume.with_voxels(drawn.voxels), name, origin, remarks, options)
     return _with_probabilities(analysis, None, "the mask was brought along")
 
 

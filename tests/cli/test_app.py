@@ -130,6 +130,16 @@ def test_json_on_stdout_is_the_findings_file_and_nothing_else_and_a_label_can_be
     assert "look at" in err
 
 
+def test_an_roi_of_contours_is_chosen_by_name_and_belongs_to_contours_alone(run, data, tmp_path):
+    argv = ("measure", ct(data), pydicom.data.get_testdata_file("rtstruct.dcm"), "-o", tmp_path / "out")
+    code, out, err = run(*argv, "--roi", "GTV-1")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "no ROI with closed contours is named 'GTV-1'; found " in err
+    code, _, err = run("measure", ct(data), mask(data), "-o", tmp_path / "out", "--roi", "GTV-1")
+    assert code == 1
+    assert "--roi is for DICOM RTSTRUCT" in err
+
+
 def test_results_are_replaced_only_when_asked(run, data, tmp_path):
     argv = ("measure", ct(data), mask(data), "-o", tmp_path / "out")
     assert run(*argv)[0] == 0

@@ -1,4 +1,4 @@
-"""Builds DICOM CT series as a scanner would write them, for the tests to break."""
+"""Builds DICOM CT series and structure sets as others would write them, for the tests to break."""
 
 from __future__ import annotations
 
@@ -106,6 +106,31 @@ def save_slices(slices: list[Dataset], folder: Path) -> Path:
     return folder
 
 
+def make_structure_set(rois, *, kind="CLOSED_PLANAR", syntax=ExplicitVRLittleEndian) -> Dataset:
+    """An RTSTRUCT of `rois`, pairs of a name and contours of (n, 3) points."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.Modality, dataset.PatientName = "RTSTRUCT", "Doe^Jane"
+    dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
+    for number, (name, contours) in enumerate(rois, 1):
+        roi, drawn = Dataset(), Dataset()
+        roi.ROINumber, roi.ROIName = number, name
+        drawn.ReferencedROINumber, drawn.ContourSequence = number, [_contour(points, kind) for points in contours]
+        dataset.StructureSetROISequence.append(roi)
+        dataset.ROIContourSequence.append(drawn)
+    return dataset
+
+
+def _contour(points, kind) -> Dataset:
+    item = Dataset()
+    item.ContourGeometricType, item.NumberOfContourPoints = kind, len(points)
+    item.ContourData = [f"{number:.10g}"[:16] for number in np.ravel(points)]
+    return item
+
+
 @pytest.fixture(name="make_slices")
 def _make_slices() -> Callable[..., list[Dataset]]:
     return make_slices
@@ -133,3 +158,17 @@ def series(tmp_path: Path) -> Callable[..., Path]:
 def truth_hu() -> Callable[[int], np.ndarray]:
     """HU of the slices of `make_slices`, in their order."""
     return lambda count: stored_values(count).astype(np.int16) + np.int16(INTERCEPT)
+
+
+@pytest.fixture
+def save_contours(tmp_path):
+    """Save contours, or `rois`, as a file, changed by `change` before."""
+
+    def build(contours=(), *, rois=None, change=None, **options):
+        dataset = make_structure_set([("GTV-1", contours)] if rois is None else rois, **options)
+        if change is not None:
+            change(dataset)
+        dataset.save_as(tmp_path / "rs.dcm", enforce_file_format=True)
+        return tmp_path / "rs.dcm"
+
+    return build

@@ -82,9 +82,10 @@ def analyse(
 
 def measure(
     scan: ScanPath,
-    mask: Annotated[Path, typer.Argument(help="NIfTI mask on the scan's grid.")],
+    mask: Annotated[Path, typer.Argument(help="NIfTI mask on the scan's grid, or DICOM RTSTRUCT.")],
     out: OutFolder,
-    label: Annotated[int | None, typer.Option(help="Which value is tumour, in a mask with several.")] = None,
+    label: Annotated[int | None, typer.Option(help="Which value is tumour, in a NIfTI mask with several.")] = None,
+    roi: Annotated[str | None, typer.Option(help="Which ROI is tumour, in an RTSTRUCT with several.")] = None,
     dust: Annotated[float, typer.Option(help="Leave out pieces of less mm3; by default none.", min=0)] = 0.0,
     split: Split = False,
     radiomics: Radiomics = False,
@@ -100,6 +101,7 @@ def measure(
     \b
     Examples:
       tumorspread measure ct.nii.gz tumour.nii.gz -o result
+      tumorspread measure dicom_folder/ rtstruct.dcm -o result --roi GTV-1
       tumorspread measure ct.nii.gz tumour.nii.gz -o result --lobes lobes.nii.gz --split --radiomics
     """
     from tumorspread import pipeline
@@ -108,7 +110,7 @@ def measure(
 
     with open_folder(out, force=force) as folder:
         volume = read(scan, series=series)
-        drawn = read_mask(mask, volume, label=label)
+        drawn = read_mask(mask, volume, label=label, roi=roi)
         analysis = pipeline.measure(
             volume,
             drawn,

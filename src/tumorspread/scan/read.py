@@ -12,6 +12,7 @@ from tumorspread.errors import MaskError, ReadError
 from tumorspread.scan.bundle import Bundle, Kind, file_kind, open_bundle, plain
 from tumorspread.scan.dicom import read_dicom
 from tumorspread.scan.nifti import read_nifti
+from tumorspread.scan.rtstruct import read_contours
 from tumorspread.scan.slices import IMAGE_SUFFIXES, read_slices
 from tumorspread.scan.volume import Reorientation, Triple, Volume
 
@@ -63,26 +64,38 @@ def read(
     return read_nifti(path)
 
 
-def read_mask(path: str | Path, scan: Volume | None = None, *, label: int | None = None) -> Volume:
-    """Read a NIfTI mask.
+def read_mask(
+    path: str | Path, scan: Volume | None = None, *, label: int | None = None, roi: str | None = None
+) -> Volume:
+    """Read a mask: a NIfTI image, or the contours of a DICOM RTSTRUCT.
 
     Args:
         path: the file.
-        scan: the scan it belongs to. A mask on the same points with its axes in another order or direction is
-            turned to the scan's, voxel for voxel.
-        label: which label to take, where there are several.
+        scan: the scan it belongs to; contours need it. A NIfTI mask on the same points with its axes in another order
+            or direction is turned to the scan's, voxel for voxel.
+        label: for NIfTI, which label to take, where there are several.
+        roi: for RTSTRUCT, the name of the ROI to take, where there are several; see `read_contours`.
 
     Returns:
-        bool voxels, on the scan's grid where a scan is given. A mask without any voxel set is a valid answer.
+        bool voxels, on the scan's grid where a scan is given. A NIfTI mask without any voxel set is a valid answer.
 
     Raises:
-        ReadError: missing, damaged, or not NIfTI.
+        ReadError: missing, damaged, neither NIfTI nor RTSTRUCT, contours without a scan, or an option that does not
+            belong to this kind.
         GeometryError: the mask's place is missing or broken.
-        MaskError: not on the scan's grid, several labels and none chosen, the chosen one absent, or values
-            that are no labels (NaN, fractions, negative).
+        MaskError: not on the scan's grid or slices, several labels or ROIs and none chosen, the chosen one absent, no
+            closed contours, or values that are no labels (NaN, fractions, negative).
     """
     path = Path(path)
-    image = _read_mask_image(path)
+    if path.is_file() and file_kind(path) == "dicom":
+        if label is not None:
+            raise ReadError(f"{plain(path.name)}: --label is for NIfTI masks; this is DICOM, choose with --roi NAME")
+        if scan is None:
+            raise ReadError(f"{plain(path.name)}: contours become a mask on the grid of a scan; give the scan as well")
+        return read_contours(path, scan, roi=roi)
+    if roi is not None and path.is_file():
+        raise ReadError(f"{plain(path.name)}: --roi is for DICOM RTSTRUCT; this is not DICOM, leave it out")
+    image = _read_mask_image(path, "a NIfTI mask or an RTSTRUCT")
     mask = image.with_voxels(_select(path.name, image.voxels, label))
     return mask if scan is None else _onto(path.name, mask, scan)
 
@@ -103,7 +116,7 @@ def read_labels(path: str | Path, scan: Volume) -> Volume:
         MaskError: not on the scan's grid, or values that are no labels (NaN, fractions, negative, above 65535).
     """
     path = Path(path)
-    image = _read_mask_image(path)
+    image = _read_mask_image(path, "a NIfTI label map")
     voxels = image.voxels
     if voxels.dtype.kind == "f" and not (np.isfinite(voxels).all() and (voxels % 1 == 0).all()):
         raise MaskError(f"{plain(path.name)}: values that are not whole numbers (or NaN); expected labels")
@@ -113,11 +126,11 @@ def read_labels(path: str | Path, scan: Volume) -> Volume:
     return _onto(path.name, image.with_voxels(voxels.astype(np.uint16)), scan)
 
 
-def _read_mask_image(path: Path) -> Volume:
+def _read_mask_image(path: Path, expected: str) -> Volume:
     if not path.is_file():
-        raise ReadError(f"{path}: no such file; expected a NIfTI mask")
+        raise ReadError(f"{path}: no such file; expected {expected}")
     if scan_kind(path) != "nifti":
-        raise ReadError(f"{plain(path.name)}: not NIfTI; a mask is read from .nii or .nii.gz, convert it first")
+        raise ReadError(f"{plain(path.name)}: not NIfTI (.nii, .nii.gz); expected {expected}, convert it first")
     return read_nifti(path)
 
 
