@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
 .PHONY: help setup demo test test-slow check format msd-patches bench-measure bench-registration readers lungs-sheet
-.PHONY: demo-followup implant-page model-report clean
+.PHONY: demo-followup implant-page model-report weights clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
 	@echo "make bench-registration  overlap and inverse consistency of a real pair of scans before and after registration"
 	@echo "make implant-page  docs/implants.png: synthetic tumours in real scans, among real ones"
+	@echo "make weights DATA=FOLDER WORK=FOLDER  train the weights that come with the package; goes on where it stopped"
 	@echo "make model-report WEIGHTS=FILE LEFT_OUT='PATIENT ...'  what weights find in chests they were not trained on"
 	@echo "make readers      one nodule by four readers: volumes and axes, and how far they differ"
 	@echo "make lungs-sheet  outlines of the lungs of every real scan at hand, as docs/lungs.png, and a table"
@@ -63,6 +64,9 @@ bench-registration: setup
 
 model-report: setup
 	$(BIN)/python -W ignore bench/model_report.py $(WEIGHTS) $(foreach p,$(LEFT_OUT),--left-out $(p))
+
+weights: setup
+	$(BIN)/python examples/train_weights.py $(DATA) $(WORK)
 
 readers: setup
 	$(BIN)/python bench/readers.py

@@ -15,7 +15,7 @@ from tumorspread.data.hosts import TUMOUR, HostSpec, find_list, open_host, read_
 from tumorspread.data.implant import ImplantConfig
 from tumorspread.data.implant_set import ImplantSetConfig, make_case, write_implants
 from tumorspread.data.phantom import PhantomConfig, make_phantom
-from tumorspread.data.splits import read_split
+from tumorspread.data.splits import read_split, read_splits
 from tumorspread.errors import DatasetError
 from tumorspread.scan.nifti import read_nifti, write_nifti
 
@@ -99,6 +99,18 @@ def test_a_set_is_a_data_set_and_goes_on_where_it_stopped(config, tmp_path):
     write_implants(out, 3, config, progress=lambda done, count: seen.append((done, count)))
     assert seen == [(3, 3)]
     assert {case.image: case.image.read_bytes() for case in find_cases(out)} == before
+
+
+def test_each_patient_is_left_out_in_turn(config, tmp_path):
+    out = write_implants(tmp_path / "set", 9, config)
+    truth = json.loads((out / "implants.json").read_text())
+    all_of_them, without_healthy, without_somebody = read_splits(out / "splits.json")
+    assert sorted((*all_of_them.train, *all_of_them.val)) == sorted(truth)
+    assert len(all_of_them.val) == 3
+    for split, host in ((without_healthy, "ill"), (without_somebody, "healthy")):
+        names = {*split.train, *split.val}
+        assert names == {name for name, case in truth.items() if case["host"] == host}
+        assert len(split.val) == min(3, len(names) // 2)
 
 
 def test_two_processes_make_the_same_set(config, tmp_path):

@@ -5,7 +5,7 @@ import torch
 from monai.networks.nets import BasicUNet
 
 from tumorspread.errors import RecipeError
-from tumorspread.model.unet import UNet, UNetConfig, check_edges, count_parameters
+from tumorspread.model.unet import UNet, UNetConfig, check_edges, count_parameters, fold_norms
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -79,3 +79,21 @@ def test_an_impossible_network_is_refused(settings):
 def test_a_patch_that_cannot_be_halved_is_refused(size):
     with pytest.raises(RecipeError, match="multiple of 8"):
         check_edges(UNetConfig(dims=3, widths=(8, 8, 8, 8)), size)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_a_network_with_folded_norms_answers_the_same(dims, norm):
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(dims=dims, widths=(4, 8, 8), norm=norm))
+    image = torch.randn(2, 1, *(16,) * dims)
+    for _ in range(3):
+        network(image)  # running means and variances that are not 0 and 1
+    network.eval()
+    with torch.no_grad():
+        wanted = network(image)
+        folded = fold_norms(network)(image)
+    assert torch.allclose(folded, wanted, atol=1e-4)
+    kinds = {type(module).__name__ for module in fold_norms(network).modules()}
+    assert any("BatchNorm" in kind for kind in kinds) is False
+    assert len(network.state_dict()) > len(fold_norms(network).state_dict()) or norm == "instance"

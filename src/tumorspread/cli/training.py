@@ -127,17 +127,18 @@ def calibrate(
 
     from tumorspread import evaluate as evaluation
     from tumorspread.model.predict import Predictor
-    from tumorspread.model.weights import save_weights
+    from tumorspread.model.shipped import find_weights
+    from tumorspread.model.weights import load_weights, save_weights
 
     if out.exists() and not force:
         raise OutputError(f"{out} is there already; name another file, or replace it with --force")
     predictor = Predictor(weights, device=device)
-    target = predictor if onto is None else Predictor(onto, device="cpu")
+    network, info = load_weights(find_weights(onto or weights))
     cases = evaluation.pick_cases(evaluation.Job(data, split, out.parent))
     with progress_bar("judging") as progress:
         done = evaluation.calibrate_on(predictor, cases, progress=progress)
-    info = replace(target.info, threshold=done.threshold, detection=done.detection)
-    save_weights(target.network, info, out, half=half)
+    info = replace(info, threshold=done.threshold, detection=done.detection)
+    save_weights(network, info, out, half=half)
     _print_calibration(done)
     say(f"wrote {out}")
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,8 @@ from tumorspread.measurement.lungs import LEFT
 from tumorspread.scan.volume import Volume
 
 TRUTH = "implants.json"
-# Of the cases, at the end: enough to choose a checkpoint by.
-VALIDATED_SHARE, FEWEST_VALIDATED = 0.03, 4
+# The last cases with so many tumours choose the checkpoint; whole scans take long.
+VALIDATED, TUMOURS_VALIDATED = 3, 3
 EMPTY_P = 0.06
 
 
@@ -98,6 +99,8 @@ def write_implants(
 ) -> Path:
     """Write a set of `count` cases in MSD layout with `splits.json` and `implants.json`; goes on where it stopped.
 
+    Split 0 is of all cases, split n leaves out those made of patient n in the order of the hosts.
+
     Args:
         out: folder; made where missing. Cases that are there are kept if they are of the same set.
         count: cases in all.
@@ -123,13 +126,22 @@ def write_implants(
         done += 1
         if progress is not None:
             progress(done, count)
-    validated = max(FEWEST_VALIDATED if count > 2 * FEWEST_VALIDATED else 1, round(VALIDATED_SHARE * count))
-    split = Split(tuple(names[:-validated]), tuple(names[-validated:]), ())
-    write_splits(out / "splits.json", [split], kind="holdout", seed=config.seed)
     truth = {name: json.loads(_truth_file(out, name).read_text()) for name in names}
+    write_splits(out / "splits.json", _leave_out_in_turn(truth, config.hosts), kind="folds", seed=config.seed)
     write_text(out / TRUTH, json.dumps(truth, indent=1) + "\n")
     write_dataset_json(out, info)
     return out
+
+
+def _leave_out_in_turn(truth: dict[str, Any], hosts: Sequence[HostSpec]) -> list[Split]:
+    who = {host.name: host.who for host in hosts}
+    splits = []
+    for left_out in (None, *dict.fromkeys(who.values())):
+        names = [name for name, case in truth.items() if who[case["host"]] != left_out]
+        telling = [name for name in names if len(truth[name]["lesions"]) >= TUMOURS_VALIDATED] or names
+        val = telling[-min(VALIDATED, max(1, len(names) // 2)) :]
+        splits.append(Split(tuple(name for name in names if name not in val), tuple(val)))
+    return splits
 
 
 def _open_out(out: Path, config: ImplantSetConfig) -> None:

@@ -21,7 +21,7 @@ from tumorspread.model.candidates import Point
 from tumorspread.model.detect import Detected, box_of_lungs, find_lungs, judge
 from tumorspread.model.preprocess import OUTSIDE, Way, prepare_scan
 from tumorspread.model.shipped import LUNG, find_weights
-from tumorspread.model.unet import UNet
+from tumorspread.model.unet import UNet, fold_norms
 from tumorspread.model.weights import load_weights
 from tumorspread.scan.checks import check_ct
 from tumorspread.scan.read import read, scan_kind
@@ -65,7 +65,7 @@ class Predictor:
         network, self.info = load_weights(find_weights(weights))
         self.device = pick_device(device)
         self.overlap = overlap
-        self.network = place_network(network, self.device)
+        self.network = place_network(fold_norms(network), self.device)
 
     def read(self, path: Path, *, series: str | None = None) -> Volume:
         """Read a scan for these weights; those trained on grey images take pictures too.

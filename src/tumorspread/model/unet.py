@@ -8,12 +8,14 @@ and in `predict`, where it is numerically safe.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tumorspread.errors import RecipeError
 
@@ -132,6 +134,22 @@ def _norm(config: UNetConfig, channels: int) -> nn.Module:
         return instance(channels, affine=True)
     batch = nn.BatchNorm2d if config.dims == 2 else nn.BatchNorm3d
     return batch(channels)
+
+
+def fold_norms(network: UNet) -> UNet:
+    """A copy for prediction alone, with each batch normalisation folded into its convolution: the same answers, sooner.
+
+    Args:
+        network: in evaluation mode; other norms stay as they are.
+    """
+    folded = copy.deepcopy(network)
+    for block in (*folded.encoders, *folded.decoders):
+        layers = cast(nn.Sequential, block)
+        for at in range(0, len(layers), 3):
+            convolution, norm = layers[at], layers[at + 1]
+            if isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+                layers[at], layers[at + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()  # type: ignore[type-var]
+    return folded
 
 
 def count_parameters(network: nn.Module) -> int:

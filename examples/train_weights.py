@@ -1,0 +1,77 @@
+"""Train the weights that come with the package, from the folder of real data to the file: hours on two CPU cores.
+
+Started again, it goes on where it stopped. A trunk is trained without the patients that weights are judged on; a fold
+takes one of them back and is judged on the others, and calibrated there; last, all patients are trained on, and the
+calibration of the fold stands in those weights.
+Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from commands import run_command
+
+# Patients that weights are judged on, and the one of them that the fold takes back.
+JUDGED = ("LIDC-IDRI-0314", "Lung_Dx-A0001", "Lung_Dx-A0002")
+NEGATIVE = "CPTAC-C3N-00247"
+OTHERS = (NEGATIVE, "LungFCP-01-0001", "ACRIN-FLT-001", "elastix", "CIP-ct64")
+COUNT, HELD_OUT_COUNT = 260, 24
+SHIPPED = Path(__file__).resolve().parents[1] / "src" / "tumorspread" / "model" / "shipped"
+FINE = "--set optim.learning_rate=1e-3 --set optim.final_share=0.01"
+
+
+def main(data: Path, work: Path, workers: int) -> None:
+    """All steps, in order; each that is done is passed over."""
+    work.mkdir(parents=True, exist_ok=True)
+    make_set(data, work / "set_fold", JUDGED, COUNT, seed=1, workers=workers)
+    make_set(data, work / "set_all", (), COUNT, seed=3, workers=workers)
+    make_set(data, work / "held_out", OTHERS, HELD_OUT_COUNT, seed=4, workers=workers)
+    cache = work / "cache"
+    # Split 1 leaves out the first patient of the set, which is NEGATIVE.
+    trunk = train(work / "set_fold", work / "trunk", cache, "--fold 1 --set run.epochs=30 --set optim.final_share=0.1")
+    fold = train(work / "set_fold", work / "fold", cache, f"--start {trunk} --set run.epochs=30 {FINE}")
+    final = train(work / "set_all", work / "all", cache, f"--start {fold} --set run.epochs=30 {FINE}")
+    run_command(f"calibrate {trunk} {work / 'held_out'} -o {work / 'trunk.safetensors'} --force")
+    run_command(f"calibrate {fold} {work / 'held_out'} -o {work / 'fold.safetensors'} --force")
+    shipped = SHIPPED / "lung.safetensors"
+    run_command(f"calibrate {fold} {work / 'held_out'} --onto {final} -o {shipped} --half --force")
+    if not (work / "patches").exists():
+        run_command(f"data convert {data / 'msd_patches'} -o {work / 'patches'} --seed 6")
+    flat = train(work / "patches", work / "flat", None, "--recipe msd-patches")
+    shutil.copy(flat, SHIPPED / "msd-patches.safetensors")
+
+
+def make_set(data: Path, out: Path, leave_out: tuple[str, ...], count: int, *, seed: int, workers: int) -> None:
+    """Synthetic tumours in the chests of all patients but some."""
+    without = " ".join(f"--leave-out {patient}" for patient in leave_out)
+    shapes = data / "lesion_masks"
+    run_command(
+        f"data implant {data} -o {out} --shapes {shapes} --count {count} --seed {seed} --workers {workers} {without}"
+    )
+
+
+def train(data: Path, out: Path, cache: Path | None, settings: str) -> Path:
+    """The weights of one training; goes on where it was cut off."""
+    kept = "" if cache is None else f" --cache {cache}"
+    if (out / "curves.png").exists():
+        return out / "weights.safetensors"
+    if (out / "last.ckpt").exists():
+        run_command(f"train {data} -o {out}{kept} --resume")
+    else:
+        if out.exists():
+            shutil.rmtree(out)
+        recipe = "" if "--recipe" in settings else "--recipe lung "
+        run_command(f"train {data} -o {out}{kept} {recipe}{settings}")
+    return out / "weights.safetensors"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--workers", type=int, default=2)
+    asked = parser.parse_args()
+    main(asked.data, asked.work, asked.workers)
