@@ -55,6 +55,8 @@ def test_flips_of_probability_one_are_the_array_turned_about(pair):
     image, mask = Augmentation(replace(OFF, flip_p=1.0), SIZE)(*pair, seed=0)
     assert torch.allclose(image, crop(pair[0]).flip(1, 2, 3), atol=1e-5)
     assert torch.equal(mask, crop(pair[1]).flip(1, 2, 3))
+    _, sideways = Augmentation(replace(OFF, flip_p=1.0, flip_axes=(2,)), SIZE)(*pair, seed=0)
+    assert torch.equal(sideways, crop(pair[1]).flip(3))
 
 
 def test_scaling_changes_the_volume_within_its_range():
@@ -89,7 +91,7 @@ def test_the_same_seed_gives_the_same_patch_whatever_came_before(pair):
     assert torch.equal(first[1], again[1])
 
 
-@pytest.mark.parametrize("settings", [{"flip_p": -0.1}, {"noise_p": 2}, {"scale": 1.0}, {"gamma": (0, 1)}])
+@pytest.mark.parametrize("settings", [{"flip_p": -0.1}, {"flip_axes": (3,)}, {"noise_p": 2}, {"scale": 1.0}, {"gamma": (0, 1)}])
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(RecipeError, match="augment"):
         AugmentConfig(**settings)

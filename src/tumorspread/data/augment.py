@@ -40,7 +40,8 @@ class AugmentConfig:
         rotate_degrees: largest rotation in the axial plane, either way.
         tilt_degrees: largest rotation out of the axial plane, either way (3-D).
         scale: largest relative change of size, either way.
-        flip_p: probability of a flip, for each axis.
+        flip_p: probability of a flip, for each of `flip_axes`.
+        flip_axes: axes that may be flipped, 0 the slowest. Upside down the spleen is a mass on the diaphragm.
         noise_p: probability of Gaussian noise.
         noise_sd: its largest standard deviation.
         blur_p: probability of a Gaussian blur (a smoother kernel).
@@ -60,6 +61,7 @@ class AugmentConfig:
     tilt_degrees: float = 8.0
     scale: float = 0.2
     flip_p: float = 0.5
+    flip_axes: tuple[int, ...] = (0, 1, 2)
     noise_p: float = 0.2
     noise_sd: float = 0.06
     blur_p: float = 0.15
@@ -78,6 +80,8 @@ class AugmentConfig:
         wrong = [k for k, v in vars(self).items() if k.endswith("_p") and not 0 <= v <= 1]
         if wrong:
             raise RecipeError(f"augment.{wrong[0]} {getattr(self, wrong[0])}: expected a probability, 0 to 1")
+        if not set(self.flip_axes) <= {0, 1, 2}:
+            raise RecipeError(f"augment.flip_axes {self.flip_axes}: expected axes 0 to 2")
         if not 0 <= self.scale < 1 or self.thick_slices < 2 or not 0 < self.gamma[0] <= self.gamma[1]:
             raise RecipeError("augment: expected 0 <= scale < 1, thick_slices >= 2 and 0 < gamma low <= high")
 
@@ -163,7 +167,7 @@ def _spatial(config: AugmentConfig, size: tuple[int, ...]) -> list[Any]:
         mode="bilinear",  # the mask too: it is cut at a half afterwards, which keeps outlines smooth
         padding_mode="border",
     )
-    flips = [RandFlipd(("image", "mask"), prob=config.flip_p, spatial_axis=axis) for axis in range(len(size))]
+    flips = [RandFlipd(("image", "mask"), prob=config.flip_p, spatial_axis=axis) for axis in config.flip_axes if axis < len(size)]
     return [affine, *flips]
 
 
