@@ -67,8 +67,11 @@ def main(judge: Judge) -> None:
     """Print the table and the figures."""
     print(f"{'scan':<28}{'lesions':>8}{'volume mL':>12}   largest lesions mL")
     figures: dict[str, float] = {}
-    for part in (lidc, pat4, lung_dx, negative, stability, msd_patches, synthetic):
+    for part in PARTS:
         figures |= part(judge)
+    print(
+        f"\nLesions by {judge.predictor.info.detection.fitted if judge.predictor.info.detection else 'no calibration'}"
+    )
     for name, value in figures.items():
         print(f"{name} {value:.3f}")
 
@@ -153,7 +156,8 @@ def msd_patches(judge: Judge) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as place:
         data = convert_patches(source, Path(place) / "patches")
         job = Job(data, "test", Path(place) / "masks")
-        return {"msd_patch_dice": evaluate(Predictor("msd-patches"), job).summary["dice"].mean}
+        # The 2-D branch that comes with the package, whatever weights are judged.
+        return {"msd_patch_dice": evaluate(Predictor("msd-patches"), job).summary["dice"].mean or 0.0}
 
 
 def synthetic(judge: Judge) -> dict[str, float]:
@@ -223,6 +227,8 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
     total = np.count_nonzero(one) + np.count_nonzero(other)
     return 2 * np.count_nonzero(one & other) / total if total else 0.0
 
+
+PARTS = (lidc, pat4, lung_dx, negative, stability, msd_patches, synthetic)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()

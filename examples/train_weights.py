@@ -1,8 +1,8 @@
 """Train the weights that come with the package, from the folder of real data to the file: hours on two CPU cores.
 
 Started again, it goes on where it stopped. The trunk is trained without the patients that weights are judged on. Fold A
-takes the negative patient back, and is judged and calibrated on the others; fold B takes the others back, and is judged
-on the negative one; last, fold B goes on with all patients, and gets the calibration of fold A.
+takes the negative patient back and is judged on the others; fold B takes the others back and is judged on the negative
+one; each with the calibration of the other. Last, fold B goes on with all patients, with the calibration of fold A.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
 """
 
@@ -17,10 +17,10 @@ from commands import run_command
 # Patients that weights are judged on, and the one of them that the fold takes back.
 JUDGED = ("LIDC-IDRI-0314", "Lung_Dx-A0001", "Lung_Dx-A0002")
 NEGATIVE = "CPTAC-C3N-00247"
-OTHERS = (NEGATIVE, "LungFCP-01-0001", "ACRIN-FLT-001", "elastix")
+OTHERS = ("LungFCP-01-0001", "ACRIN-FLT-001", "elastix")
 COUNT, HELD_OUT_COUNT = 260, 24
 SHIPPED = Path(__file__).resolve().parents[1] / "src" / "tumorspread" / "model" / "shipped"
-TRUNK = "--fold 1 --set run.epochs=22 --set run.val_every=11 --set optim.final_share=0.25"
+TRUNK = "--set run.epochs=22 --set run.val_every=11 --set optim.final_share=0.25"
 FINE = "--set run.epochs=21 --set run.val_every=7 --set optim.learning_rate=1.5e-3"
 
 
@@ -29,17 +29,21 @@ def main(data: Path, work: Path, workers: int) -> None:
     work.mkdir(parents=True, exist_ok=True)
     make_set(data, work / "set_a", JUDGED, COUNT, seed=1, workers=workers)
     make_set(data, work / "set_all", (), COUNT, seed=3, workers=workers)
-    make_set(data, work / "held_out", OTHERS, HELD_OUT_COUNT, seed=4, workers=workers)
+    make_set(data, work / "held_out_a", (NEGATIVE, *OTHERS), HELD_OUT_COUNT, seed=4, workers=workers)
+    make_set(data, work / "held_out_b", (*JUDGED, *OTHERS), HELD_OUT_COUNT, seed=5, workers=workers)
     cache = work / "cache"
     # Split n of a set leaves out its n-th patient: NEGATIVE is the first of set_a and the second of set_all.
-    trunk = train(work / "set_a", work / "trunk", cache, TRUNK)
+    trunk = train(work / "set_a", work / "trunk", cache, TRUNK, fold=1)
     fold_a = train(work / "set_a", work / "fold_a", cache, f"--start {trunk} {FINE}")
-    fold_b = train(work / "set_all", work / "fold_b", cache, f"--fold 2 --start {trunk} {FINE}")
+    fold_b = train(work / "set_all", work / "fold_b", cache, f"--start {trunk} {FINE}", fold=2)
     final = train(work / "set_all", work / "all", cache, f"--start {fold_b} {FINE}")
-    held_out, shipped = work / "held_out", SHIPPED / "lung.safetensors"
-    for fold in (fold_a, fold_b):
-        run_command(f"calibrate {fold_a} {held_out} --onto {fold} -o {fold.parent}.safetensors --force")
-    run_command(f"calibrate {fold_a} {held_out} --onto {final} -o {shipped} --half --force")
+    # Each fold is judged with what the other one's patients say, never with what its own do.
+    for judged, scans, onto, out in (
+        (fold_a, "held_out_a", fold_b, work / "fold_b.safetensors"),
+        (fold_b, "held_out_b", fold_a, work / "fold_a.safetensors"),
+        (fold_a, "held_out_a", final, SHIPPED / "lung.safetensors"),
+    ):
+        run_command(f"calibrate {judged} {work / scans} --split all --onto {onto} -o {out} --half --force")
     if not (work / "patches").exists():
         run_command(f"data convert {data / 'msd_patches'} -o {work / 'patches'} --seed 6")
     flat = train(work / "patches", work / "flat", None, "--recipe msd-patches")
@@ -55,18 +59,18 @@ def make_set(data: Path, out: Path, leave_out: tuple[str, ...], count: int, *, s
     )
 
 
-def train(data: Path, out: Path, cache: Path | None, settings: str) -> Path:
+def train(data: Path, out: Path, cache: Path | None, settings: str, *, fold: int = 0) -> Path:
     """The weights of one training; goes on where it was cut off."""
-    kept = "" if cache is None else f" --cache {cache}"
+    where = f"train {data} -o {out} --fold {fold}" + ("" if cache is None else f" --cache {cache}")
     if (out / "curves.png").exists():
         return out / "weights.safetensors"
     if (out / "last.ckpt").exists():
-        run_command(f"train {data} -o {out}{kept} --resume")
+        run_command(f"{where} --resume")
     else:
         if out.exists():
             shutil.rmtree(out)
         recipe = "" if "--recipe" in settings else "--recipe lung "
-        run_command(f"train {data} -o {out}{kept} {recipe}{settings}")
+        run_command(f"{where} {recipe}{settings}")
     return out / "weights.safetensors"
 
 

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from tumorspread.data.cases import DatasetInfo, write_dataset_json
+from tumorspread.data.cases import DatasetInfo, find_cases, write_dataset_json
+from tumorspread.data.phantom import PhantomConfig
+from tumorspread.data.phantom_set import write_phantoms
 from tumorspread.data.splits import Split, write_splits
-from tumorspread.errors import DatasetError, MaskError
-from tumorspread.evaluate import Job, calibrate_on, evaluate, holds_volumes, pick_cases
+from tumorspread.errors import DatasetError, MaskError, RecipeError
+from tumorspread.evaluate import Job, calibrate_on, check_calibration, evaluate, holds_volumes, pick_cases
 from tumorspread.measurement.metrics import compare_masks
+from tumorspread.model.detect import find_lungs
 from tumorspread.model.predict import Predictor
-from tumorspread.model.preprocess import PreprocessConfig, plan_way
+from tumorspread.model.preprocess import PreprocessConfig, plan_way, prepare_mask
 from tumorspread.model.unet import UNet, UNetConfig
 from tumorspread.model.weights import Provenance, WeightsInfo, save_weights
 from tumorspread.scan.nifti import read_nifti, write_nifti
@@ -52,22 +57,31 @@ class Truthful(Predictor):
         return scan.with_voxels(np.asarray(scan.voxels) > 0.5), ()
 
 
-class Telling(Truthful):
-    """A predictor that is sure of what is bright, and less so of a corner that is not."""
+class Telling(Predictor):
+    """A predictor of phantoms that is sure of their tumours, and less so of a corner of their lungs."""
+
+    def __init__(self, cases):
+        preprocess = PreprocessConfig(spacing_mm=(6.0, 6.0, 6.0))
+        self.info = WeightsInfo(UNetConfig(widths=(4, 8)), preprocess, (16, 16, 16), 0.5, Provenance("x"))
+        self.masks = iter([case.mask for case in cases])
 
     def look(self, scan, sides, *, progress=None):
         way = plan_way(scan, self.info.preprocess)
-        probability = np.where(np.asarray(scan.voxels) > 0.5, 0.9, 0.0).astype(np.float32)
-        probability[1:3, 28:31, 28:31] = 0.75
-        return probability, way, None
+        far_mm = find_lungs(sides, way)
+        probability = np.where(prepare_mask(read_nifti(next(self.masks)), self.info.preprocess), 0.9, 0.0)
+        z, y, x = np.argwhere((far_mm == 0) & (probability == 0))[0]
+        probability[z : z + 2, y : y + 2, x : x + 2] = np.maximum(probability[z : z + 2, y : y + 2, x : x + 2], 0.75)
+        probability[0, 0, 0:4] = 0.99  # a false piece out of reach
+        return probability.astype(np.float32), way, far_mm
 
 
-def test_weights_are_calibrated_on_the_scans_of_a_data_set(data, predictor, tmp_path):
+def test_weights_are_calibrated_on_the_scans_of_a_data_set(tmp_path):
+    config = PhantomConfig(spacing_mm=(6.0, 5.0, 5.0), vessels=5, tumours=(2, 2), diameter_mm=(20.0, 30.0))
+    cases = find_cases(write_phantoms(tmp_path / "phantoms", 3, config=config))
     seen = []
-    cases = pick_cases(Job(data, "all", tmp_path))
-    done = calibrate_on(Telling(predictor), cases, progress=lambda *counts: seen.append(counts))
+    done = calibrate_on(Telling(cases), cases, progress=lambda *counts: seen.append(counts))
     assert seen == [(1, 3), (2, 3), (3, 3)]
-    assert (done.tumours, done.dice, done.detection.scans) == (3, 1.0, 3)
+    assert (done.tumours, done.dice, done.detection.scans) == (6, 1.0, 3)
     likely = [done.detection.probability(score) for score in (0.75, 0.9)]
     assert likely[0] < 0.5 < likely[1]
     assert likely[0] < done.detection.balanced <= likely[1]
@@ -120,3 +134,16 @@ def test_a_mask_on_another_grid_stops_the_evaluation(data, predictor, tmp_path):
     write_nifti(Volume.upright(np.zeros((4, 32, 31), np.uint8), (3, 1, 1)), data / "labelsTr" / "c.nii.gz")
     with pytest.raises(MaskError):
         evaluate(predictor, Job(data, "test", tmp_path / "masks"))
+
+
+def test_a_calibration_that_is_not_that_of_the_weights_is_refused(data, predictor, tmp_path):
+    cases = pick_cases(Job(data, "all", tmp_path))
+    with pytest.raises(RecipeError, match="grey images"):
+        check_calibration(predictor.info, predictor.info, cases)
+    ct = WeightsInfo(UNetConfig(widths=(4, 8)), PreprocessConfig(), (16, 16, 16), 0.5, Provenance("Grey", ("b",)))
+    with pytest.raises(RecipeError, match="was trained on b; choose scans"):
+        check_calibration(ct, ct, cases)
+    check_calibration(ct, ct, pick_cases(Job(data, "test", tmp_path)))
+    other = replace(ct, preprocess=PreprocessConfig(spacing_mm=(3, 3, 3)))
+    with pytest.raises(RecipeError, match="differ in preprocess"):
+        check_calibration(ct, other, pick_cases(Job(data, "test", tmp_path)))

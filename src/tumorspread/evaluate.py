@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tumorspread.data.cases import Case, DatasetInfo, find_cases, read_dataset_info
+from tumorspread.data.cases import Case, DatasetInfo, find_cases, join_names, read_dataset_info
 from tumorspread.data.splits import read_split
-from tumorspread.errors import DatasetError, GeometryError, ReadError
+from tumorspread.errors import DatasetError, GeometryError, ReadError, RecipeError
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.measurement.metrics import compare_masks
 from tumorspread.measurement.summary import CaseScore, Evaluation, summarise
 from tumorspread.model.calibrate import Calibration, calibrate, hold_out
 from tumorspread.model.predict import Predictor
 from tumorspread.model.preprocess import prepare_mask
+from tumorspread.model.weights import WeightsInfo
+from tumorspread.scan.checks import check_ct
 from tumorspread.scan.nifti import read_nifti, write_nifti
 from tumorspread.scan.read import read_mask
 
@@ -81,12 +83,35 @@ def calibrate_on(
     held_out = []
     for case in cases:
         scan = read_nifti(case.image)
+        try:
+            check_ct(scan)
+        except (ReadError, GeometryError) as error:
+            raise type(error)(f"{case.name}: {error}") from error
         probability, way, far_mm = predictor.look(scan, segment_lungs(scan).labels)
         truth = prepare_mask(read_mask(case.mask, scan), predictor.info.preprocess) > 0
         held_out.append(hold_out(probability, truth, far_mm, float(np.prod(way.target_spacing_mm))))
         if progress is not None:
             progress(len(held_out), len(cases))
     return calibrate(held_out)
+
+
+def check_calibration(judged: WeightsInfo, target: WeightsInfo, cases: Sequence[Case]) -> None:
+    """Refuse a calibration that would not be that of the weights that get it, before anything is computed.
+
+    Raises:
+        RecipeError: weights of grey images, weights of two kinds, or scans that the judged weights were trained on.
+    """
+    if judged.preprocess.intensity != "hu":
+        raise RecipeError(f"{judged.name} was trained on grey images; lesions are judged in CT in HU")
+    for name in ("unet", "preprocess", "tile", "mirror"):
+        if getattr(judged, name) != getattr(target, name):
+            raise RecipeError(
+                f"{judged.name} and {target.name} differ in {name}; a calibration holds for one kind alone"
+            )
+    seen = {*judged.provenance.train_cases, *judged.provenance.val_cases} & {case.name for case in cases}
+    data = {case.image.parent.parent for case in cases}
+    if seen and judged.provenance.data in {read_dataset_info(folder).name for folder in data}:
+        raise RecipeError(f"{judged.name} was trained on {join_names(sorted(seen))}; choose scans it has not seen")
 
 
 def pick_cases(job: Job) -> tuple[Case, ...]:

@@ -91,7 +91,9 @@ def test_the_same_seed_gives_the_same_patch_whatever_came_before(pair):
     assert torch.equal(first[1], again[1])
 
 
-@pytest.mark.parametrize("settings", [{"flip_p": -0.1}, {"flip_axes": (3,)}, {"noise_p": 2}, {"scale": 1.0}, {"gamma": (0, 1)}])
+@pytest.mark.parametrize(
+    "settings", [{"flip_p": -0.1}, {"flip_axes": (3,)}, {"noise_p": 2}, {"scale": 1.0}, {"gamma": (0, 1)}]
+)
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(RecipeError, match="augment"):
         AugmentConfig(**settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def ball(centre, radius, shape=SHAPE):
 
 
 def scan_with(random, tumours=1, false=1):
-    """Balls of radius 5 voxels, said 0.45 inside and 0.25 in a rim; false ones are said less of the time to be sure."""
+    """Balls of radius 5 voxels in a rim of probability 0.35; the network is surer of the true ones."""
     probability, truth = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, bool)
     places = [(12, 10, 10), (12, 10, 30), (12, 30, 10), (12, 30, 30)]
     for number in range(tumours + false):
@@ -46,12 +48,8 @@ def test_the_threshold_is_where_outlines_fit(scans):
 
 def test_points_cost_what_they_may_and_what_they_say(scans):
     detection = calibrate(scans).detection
-    false = [
-        detection.probability(float(scan.probability[~scan.truth].max()))
-        for scan in scans
-        for _ in range(1)
-        if scan.probability[~scan.truth].max() > 0.4
-    ]
+    surest = [float(scan.probability[~scan.truth].max()) for scan in scans]
+    false = [detection.probability(score) for score in surest if score > 0.4]
     assert detection.sensitive <= detection.balanced <= detection.specific
     for cost, budget in zip(detection.false_positives, BUDGETS.values(), strict=True):
         assert cost <= budget
@@ -71,6 +69,23 @@ def test_nothing_to_tell_apart_is_refused():
     random = np.random.default_rng(1)
     with pytest.raises(RecipeError, match="a calibration needs both"):
         calibrate([scan_with(random, tumours=2, false=0)])
+
+
+def test_scans_without_tumour_count_for_false_lesions_and_not_for_dice(scans):
+    random = np.random.default_rng(7)
+    healthy = [scan_with(random, tumours=0, false=2) for _ in range(20)]
+    done = calibrate([*scans, *healthy])
+    assert done.dice == pytest.approx(1.0)
+    assert done.detection.scans == 60
+    with pytest.raises(RecipeError, match="none of the 20 scans holds a tumour"):
+        calibrate(healthy)
+
+
+def test_without_a_large_tumour_there_is_no_recall_of_large_ones(scans):
+    small = [replace(scan, voxel_mm3=0.5) for scan in scans]  # balls of 8 mm
+    done = calibrate(small)
+    assert done.detection.recall is None
+    assert done.costs(1)[0] == "none"
 
 
 def test_a_scan_is_kept_in_the_box_of_what_matters_and_what_lies_beyond_reach_is_left_out():

@@ -93,3 +93,27 @@ def test_a_calibration_needs_both_kinds(truth):
 def test_points_in_the_wrong_order_are_refused():
     with pytest.raises(RecipeError, match="sensitive <= balanced"):
         Detection(sensitive=0.6, balanced=0.5)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_fit_is_the_best_there_is_also_where_tumours_and_others_hardly_overlap(seed):
+    random = np.random.default_rng(seed)
+    scores = np.concatenate([random.uniform(0.9, 0.999, 100), random.uniform(0.5, 0.98, 300)])
+    is_tumour = np.arange(400) < 100
+    slope, offset = fit_detection(scores, is_tumour)
+    x = np.log(scores / (1 - scores))
+    wanted = np.where(is_tumour, 101 / 102, 1 / 302)
+
+    def cost(a, b):
+        return float((np.logaddexp(0, a * x + b) - wanted * (a * x + b)).sum())
+
+    best = cost(slope, offset)
+    assert 0 < slope < 20
+    for a, b in ((1.01, 0), (0.99, 0), (1, 0.05), (1, -0.05)):
+        assert cost(slope * a, offset + b) >= best - 1e-4
+
+
+def test_scores_that_say_nothing_give_the_share_of_tumours():
+    slope, offset = fit_detection(np.array([0.9, 0.8, 0.7, 0.6]), np.array([False, False, True, True]))
+    assert slope == pytest.approx(1e-3)
+    assert 1 / (1 + np.exp(-offset)) == pytest.approx(0.5, abs=0.01)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tumorspread.measurement.pieces import label_lesions
+from tumorspread.model.calibrate import THRESHOLDS
 from tumorspread.model.candidates import Detection
-from tumorspread.model.detect import find_lungs, judge
+from tumorspread.model.detect import box_of_lungs, find_lungs, judge
 from tumorspread.model.preprocess import PreprocessConfig, plan_way
 from tumorspread.scan.volume import Volume
 
@@ -59,6 +60,51 @@ def test_what_lies_outside_the_lungs_is_left_out_with_a_word(case):
     assert float(done.remarks[0].text.split(" mL")[0]) == pytest.approx(ball_ml, rel=0.1)
     assert "outside the lungs" in done.remarks[0].text
     assert label_lesions(done.mask).voxels.max() == 2
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+@pytest.mark.parametrize("slice_mm", [1.0, 2.5, 5.0])
+def test_what_was_left_out_does_not_come_back_by_rounding(threshold, slice_mm):
+    """Interpolating between voxels at the threshold gives the threshold and a rounding error, on either side."""
+    scan = Volume.upright(np.zeros((round(120 / slice_mm), 60, 80), np.int16), (slice_mm, 2.0, 2.0))
+    sides = np.zeros(scan.shape, np.uint8)
+    sides[:, 5:30, 45:75] = 1
+    way = plan_way(scan, PreprocessConfig(spacing_mm=(2.0, 2.0, 2.0)))
+    points = np.moveaxis(np.indices(way.step.target), 0, -1) * way.target_spacing_mm
+    probability = np.zeros(way.step.target, np.float32)
+    kept = np.linalg.norm(points - (60, 30, 120), axis=-1) < 9
+    probability[kept] = 0.95
+    probability[np.linalg.norm(points - (60, 100, 30), axis=-1) < 14] = 0.95  # out of reach of the lung
+    probability[np.linalg.norm(points - (20, 30, 120), axis=-1) < 9] = threshold + 0.01  # not likely enough
+    detection = Detection(sensitive=0.8, balanced=0.85, specific=0.9)
+    done = judge(probability, way, find_lungs(sides, way), threshold=threshold, detection=detection)
+    labels = label_lesions(done.mask)
+    assert labels.voxels.max() == sum(one.is_kept for one in done.candidates) == 1
+    assert done.probabilities(labels) == pytest.approx([detection.probability(0.95)], rel=1e-5)
+
+
+def test_a_lesion_thinner_than_a_slice_has_its_probability():
+    scan = Volume.upright(np.zeros((24, 40, 40), np.int16), (5.0, 2.0, 2.0))
+    way = plan_way(scan, PreprocessConfig(spacing_mm=(2.0, 2.0, 2.0)))
+    for z in range(18, 32):
+        probability = np.zeros(way.step.target, np.float32)
+        probability[z : z + 2, 18:22, 18:22] = 0.95
+        done = judge(probability, way, None, threshold=0.3, detection=DETECTION)
+        labels = label_lesions(done.mask)
+        wanted = [DETECTION.probability(0.95)] * int(labels.voxels.max())
+        assert done.probabilities(labels) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("tile", [(16, 16, 16), (16, 16)])
+def test_the_box_holds_all_within_reach_and_is_no_smaller_than_a_tile(tile):
+    far = np.full((30, 50, 60), 80.0, np.float32)
+    far[10:14, 3:6, 20:50] = 0.0
+    box = box_of_lungs(far, 2, tile)
+    assert (far[box] == 0).sum() == (far == 0).sum()
+    if len(tile) == 3:
+        assert box == (slice(4, 20), slice(0, 16), slice(18, 52))
+    else:
+        assert box == (slice(8, 16), slice(0, 50), slice(0, 60))
 
 
 def test_without_lungs_nothing_is_left_out_for_its_place(case):

@@ -7,8 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 
+from tumorspread.data.phantom import PhantomConfig, make_phantom
 from tumorspread.errors import ReadError, RecipeError
-from tumorspread.model.predict import Predictor, pick_device, slide, tile_places
+from tumorspread.measurement.lungs import segment_lungs
+from tumorspread.measurement.room import REACH_MM
+from tumorspread.model.detect import box_of_lungs
+from tumorspread.model.predict import CONTEXT, Predictor, pick_device, slide, tile_places
 from tumorspread.model.preprocess import PreprocessConfig
 from tumorspread.model.unet import UNet, UNetConfig
 from tumorspread.model.weights import Provenance, WeightsInfo, save_weights
@@ -146,3 +150,44 @@ def test_an_unknown_device_and_a_wrong_overlap_are_refused(tmp_path):
         pick_device("quantum")
     with pytest.raises(RecipeError, match="overlap"):
         Predictor(gray_weights(tmp_path), overlap=1.0)
+
+
+def test_the_answer_in_the_box_about_the_lungs_is_that_of_the_whole_scan(tmp_path):
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(widths=(4, 8)))
+    info = WeightsInfo(network.config, PreprocessConfig((6.0, 6.0, 6.0)), (16, 16, 16), 0.5, Provenance("x"))
+    save_weights(network, info, tmp_path / "w.safetensors")
+    predictor = Predictor(tmp_path / "w.safetensors", device="cpu", overlap=0.5)
+    chest = make_phantom(3, PhantomConfig(spacing_mm=(6.0, 6.0, 6.0), vessels=4)).scan
+    scan = Volume(np.pad(chest.voxels, ((0, 0), (20, 0), (0, 20)), constant_values=-1000), chest.affine)
+    sides = segment_lungs(scan).labels
+    about, _, far_mm = predictor.look(scan, sides)
+    whole, _, none = predictor.look(scan, None)
+    assert none is None
+    assert np.abs(about - whole)[far_mm == 0].max() < 0.05  # tiles lie elsewhere, and see other neighbours
+    box = box_of_lungs(far_mm, CONTEXT, info.tile)
+    outside = np.ones(far_mm.shape, bool)
+    outside[box] = False
+    assert outside.any()
+    assert (about[outside] == 0).all()
+    assert (far_mm[outside] > REACH_MM).all()
+
+
+def test_weights_that_know_lungs_alone_refuse_a_scan_without_and_mask_what_detect_finds(tmp_path):
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(widths=(4, 8)))
+    recipe = {"patch": {"lungs_only": True}}
+    info = WeightsInfo(
+        network.config, PreprocessConfig((6.0, 6.0, 6.0)), (16, 16, 16), 0.02, Provenance("x", recipe=recipe)
+    )
+    save_weights(network, info, tmp_path / "w.safetensors")
+    predictor = Predictor(tmp_path / "w.safetensors", device="cpu")
+    phantom = make_phantom(3, PhantomConfig(spacing_mm=(6.0, 6.0, 6.0), vessels=4)).scan
+    mask, remarks = predictor.mask(phantom)
+    found = predictor.detect(phantom, segment_lungs(phantom).labels)
+    assert np.array_equal(mask.voxels, found.mask.voxels)
+    assert remarks == found.remarks
+    sides = segment_lungs(phantom).labels
+    water = phantom.with_voxels(np.where((sides > 0) | (phantom.voxels > -700), 40, phantom.voxels).astype(np.int16))
+    with pytest.raises(ReadError, match=r"no lungs were found"):
+        predictor.mask(water)

@@ -139,6 +139,8 @@ TILTED = np.column_stack([[2.6, 2.6, 3.4, 3.4], SQUARE])
         (on(scan(), SQUARE, 3.4), r"0\.40 of the slice distance off the nearest slice"),
         (scan().to_world(TILTED), r"0\.40 of the slice distance off"),
         (on(scan(), SQUARE, 9), r"1\.5 voxels beyond the scan"),
+        (on(scan(), SQUARE, SHAPE[0] - 0.25), r"0\.75 of the slice distance off"),
+        (on(scan(), SQUARE, -0.75), r"0\.75 of the slice distance off"),
         (on(scan(), SQUARE + np.array([0, 12]), 3), r"3\.0 voxels beyond the scan"),
         (on(scan(), np.array([(6.2, 7.2), (6.2, 7.8), (6.8, 7.5)]), 3), "hold no centre of a voxel"),
         (on(scan(), SQUARE[:1], 3), "hold no centre of a voxel"),

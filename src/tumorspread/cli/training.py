@@ -1,4 +1,4 @@
-"""Verbs on a data set: train, evaluate.
+"""Verbs on a data set: train, evaluate, calibrate.
 
 Everything heavy is imported inside the verbs, so that `--help` answers at once.
 """
@@ -108,7 +108,8 @@ def calibrate(
         str | None,
         typer.Option("--onto", help="Weights that get the result: those of all folds' data.", metavar="WEIGHTS"),
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val or test of splits.json, or all.")] = "all",
+    split: Annotated[str, typer.Option(help="train, val or test of splits.json, or all.")] = "test",
+    fold: Fold = 0,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
     device: Device = None,
     force: Force = False,
@@ -116,12 +117,12 @@ def calibrate(
     """Fit threshold, probabilities of lesions and operating points of weights on scans they have not seen.
 
     The weights file that is written says how likely each lesion is, and knows the operating points `sensitive`,
-    `balanced` and `specific`: 2, 0.5 and 0.125 false lesions a scan at most on these scans.
+    `balanced` and `specific`: where it can be had, 2, 0.5 and 0.125 false lesions a scan at most on these scans.
 
     \b
     Examples:
-      tumorspread calibrate run/weights.safetensors held_out -o calibrated.safetensors
-      tumorspread calibrate fold/weights.safetensors held_out --onto run/weights.safetensors -o calibrated.safetensors
+      tumorspread calibrate run/weights.safetensors Task06_Lung -o calibrated.safetensors
+      tumorspread calibrate fold/w.safetensors held_out --split all --onto run/w.safetensors -o lung.safetensors
     """
     from dataclasses import replace
 
@@ -134,10 +135,12 @@ def calibrate(
         raise OutputError(f"{out} is there already; name another file, or replace it with --force")
     predictor = Predictor(weights, device=device)
     network, info = load_weights(find_weights(onto or weights))
-    cases = evaluation.pick_cases(evaluation.Job(data, split, out.parent))
+    cases = evaluation.pick_cases(evaluation.Job(data, split, out.parent, fold))
+    evaluation.check_calibration(predictor.info, info, cases)
     with progress_bar("judging") as progress:
         done = evaluation.calibrate_on(predictor, cases, progress=progress)
-    info = replace(info, threshold=done.threshold, detection=done.detection)
+    fitted = f"{predictor.info.name} on {len(cases)} scans of {data.name}"
+    info = replace(info, threshold=done.threshold, detection=replace(done.detection, fitted=fitted))
     save_weights(network, info, out, half=half)
     _print_calibration(done)
     say(f"wrote {out}")
@@ -150,10 +153,9 @@ def _print_calibration(done: Calibration) -> None:
     detection = done.detection
     print(f"threshold {done.threshold:g}\ndice_of_found {done.dice:.4f}\ntumours {done.tumours}")
     print(f"probability = sigmoid({detection.slope:.3f} logit(score) {detection.offset:+.3f})")
-    costs = zip(POINTS, detection.recall or (), detection.false_positives or (), strict=True)
-    for point, recall, false in costs:
-        least = detection.least(point)
-        print(f"{point:<10} from {least:.2f}: recall_10mm {recall:.3f}, false lesions a scan {false:.3f}")
+    for number, point in enumerate(POINTS):
+        least, (recall, false) = detection.least(point), done.costs(number)
+        print(f"{point:<10} from {least:.2f}: recall_10mm {recall}, false lesions a scan {false}")
 
 
 def _print_evaluation(result: Evaluation) -> None:

@@ -167,7 +167,11 @@ def _spatial(config: AugmentConfig, size: tuple[int, ...]) -> list[Any]:
         mode="bilinear",  # the mask too: it is cut at a half afterwards, which keeps outlines smooth
         padding_mode="border",
     )
-    flips = [RandFlipd(("image", "mask"), prob=config.flip_p, spatial_axis=axis) for axis in config.flip_axes if axis < len(size)]
+    flips = [
+        RandFlipd(("image", "mask"), prob=config.flip_p, spatial_axis=axis)
+        for axis in config.flip_axes
+        if axis < len(size)
+    ]
     return [affine, *flips]
 
 

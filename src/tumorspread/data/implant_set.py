@@ -118,7 +118,7 @@ def write_implants(
     if count < 2:
         raise DatasetError(f"{count} cases asked for; expected 2 or more, to train on and to validate on")
     names = [f"implant_{number:05d}" for number in range(count)]
-    info = DatasetInfo("Synthetic tumours in real chests", training=tuple(names))
+    info = DatasetInfo(f"Synthetic tumours in real chests, seed {config.seed}", training=tuple(names))
     _open_out(out, config)
     missing = [number for number, name in enumerate(names) if not _truth_file(out, name).exists()]
     done = count - len(missing)

@@ -13,6 +13,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorspread.errors import RecipeError
 from tumorspread.measurement.metrics import FOUND_SHARE
 from tumorspread.measurement.pieces import DUST_MM3
 from tumorspread.measurement.room import MARGIN_MM, REACH_MM
@@ -48,7 +49,7 @@ class Calibration:
     Attributes:
         threshold: voxels above it are tumour.
         detection: how likely pieces are, and the operating points with what they cost.
-        dice: mean over scans at that threshold, false pieces left out.
+        dice: mean over the scans with tumour at that threshold, false pieces left out.
         tumours: number of true lesions.
     """
 
@@ -56,6 +57,14 @@ class Calibration:
     detection: Detection
     dice: float
     tumours: int
+
+    def costs(self, point: int) -> tuple[str, str]:
+        """Recall of tumours of 10 mm and more, and false lesions a scan, of an operating point, as text."""
+        recall, false = self.detection.recall, self.detection.false_positives
+        return (
+            "none" if recall is None else f"{recall[point]:.3f}",
+            "none" if false is None else f"{false[point]:.3f}",
+        )
 
 
 def hold_out(
@@ -86,7 +95,10 @@ def calibrate(scans: Sequence[HeldOut]) -> Calibration:
     Raises:
         RecipeError: no tumour was found, or nothing but tumours: there is nothing to tell apart.
     """
-    dices = {cut: float(np.mean([_dice_of_true(scan, cut) for scan in scans])) for cut in THRESHOLDS}
+    ill = [scan for scan in scans if scan.truth.any()]
+    if not ill:
+        raise RecipeError(f"none of the {len(scans)} scans holds a tumour; a calibration needs both")
+    dices = {cut: float(np.mean([_dice_of_true(scan, cut) for scan in ill])) for cut in THRESHOLDS}
     threshold = max(dices, key=lambda cut: dices[cut])
     judged = [_judge(scan, threshold) for scan in scans]
     scores = np.concatenate([found.scores for found in judged])
@@ -96,12 +108,12 @@ def calibrate(scans: Sequence[HeldOut]) -> Calibration:
     least = {point: _least(likely[~is_tumour], budget * len(scans)) for point, budget in BUDGETS.items()}
     fitted = Detection(slope, offset, **least)
     costs = {point: float((likely[~is_tumour] >= p).sum() / len(scans)) for point, p in least.items()}
-    recalls = {point: _recall(judged, fitted, p) for point, p in least.items()}
+    recalls = _recalls(judged, fitted)
     detection = replace(
         fitted,
         scans=len(scans),
         false_positives=(costs["sensitive"], costs["balanced"], costs["specific"]),
-        recall=(recalls["sensitive"], recalls["balanced"], recalls["specific"]),
+        recall=recalls,
     )
     return Calibration(threshold, detection, dices[threshold], sum(len(found.sizes_mm) for found in judged))
 
@@ -139,14 +151,14 @@ def _judge(scan: HeldOut, threshold: float) -> _Judged:
 
 
 def _dice_of_true(scan: HeldOut, threshold: float) -> float:
-    """Dice of the pieces that lie on tumour; 1 where there is none of either."""
+    """Dice of the pieces that lie on tumour."""
     labels, pieces = find_pieces(scan.probability, threshold, scan.room)
     is_right = np.zeros(len(pieces) + 1, bool)
     is_right[np.unique(labels[scan.truth])] = True
     is_right &= np.array([False, *(piece.is_inside for piece in pieces)])
     found = is_right[labels]
     total = np.count_nonzero(found) + np.count_nonzero(scan.truth)
-    return 2 * np.count_nonzero(found & scan.truth) / total if total else 1.0
+    return float(2 * np.count_nonzero(found & scan.truth) / total)
 
 
 def _least(likely_of_false: NDArray[np.float64], budget: float) -> float:
@@ -156,12 +168,17 @@ def _least(likely_of_false: NDArray[np.float64], budget: float) -> float:
     return float(steps[int(np.argmax(within))]) if any(within) else 0.99
 
 
-def _recall(judged: Sequence[_Judged], detection: Detection, least: float) -> float:
-    """The share of the tumours of 10 mm and more that pieces of that probability find."""
-    found = []
-    for one in judged:
-        kept = np.array([detection.probability(float(score)) >= least for score in one.scores], bool)
-        covered = one.by_piece[:, kept].sum(axis=1)
-        found.append(covered[one.sizes_mm >= LARGE_MM] >= FOUND_SHARE)
-    joined = np.concatenate(found)
-    return float(joined.mean()) if len(joined) else 0.0
+def _recalls(judged: Sequence[_Judged], detection: Detection) -> tuple[float, float, float] | None:
+    """The share of the tumours of 10 mm and more that is found at each point; None where there are none."""
+    large = [one.sizes_mm >= LARGE_MM for one in judged]
+    if not any(which.any() for which in large):
+        return None
+    shares = []
+    for point in BUDGETS:
+        found = []
+        for one, which in zip(judged, large, strict=True):
+            likely = [detection.probability(float(score)) for score in one.scores]
+            kept = np.array([p >= detection.least(point) for p in likely], bool)
+            found.append(one.by_piece[which][:, kept].sum(axis=1) >= FOUND_SHARE)
+        shares.append(float(np.concatenate(found).mean()))
+    return shares[0], shares[1], shares[2]

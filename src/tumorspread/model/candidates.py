@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, get_args
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize
 
 from tumorspread.errors import RecipeError
 
@@ -25,6 +26,8 @@ TOP_VOXELS = 12
 INSIDE_SHARE = 0.5
 # Nearer to 0 or 1 a logit says nothing more.
 LEAST = 1e-4
+# A higher score never means a less likely tumour.
+FLATTEST = 1e-3
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Detection:
         sensitive, balanced, specific: probability from which a piece is a lesion at each operating point.
         scans: held-out scans that this was fitted on.
         false_positives: false lesions a scan at each point, as measured there: sensitive, balanced, specific.
-        recall: share of the lesions of 10 mm and more that were found, likewise.
+        recall: share of the lesions of 10 mm and more that were found, likewise; None where there were none.
+        fitted: with which weights and on what; the figures above are theirs.
     """
 
     slope: float = 1.0
@@ -47,6 +51,7 @@ class Detection:
     scans: int = 0
     false_positives: tuple[float, float, float] | None = None
     recall: tuple[float, float, float] | None = None
+    fitted: str = ""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -155,7 +160,7 @@ def fit_detection(scores: NDArray[np.float64], is_tumour: NDArray[np.bool_]) -> 
         is_tumour: whether each is a tumour.
 
     Raises:
-        RecipeError: no tumour, or nothing but tumours: there is nothing to tell apart.
+        RecipeError: no tumour, or nothing but tumours: there is nothing to tell apart. Or the fit does not settle.
     """
     positive, negative = int(is_tumour.sum()), int((~is_tumour).sum())
     if not positive or not negative:
@@ -163,17 +168,20 @@ def fit_detection(scores: NDArray[np.float64], is_tumour: NDArray[np.bool_]) -> 
     clipped = np.clip(scores, LEAST, 1 - LEAST)
     x = np.log(clipped / (1 - clipped))
     wanted = np.where(is_tumour, (positive + 1) / (positive + 2), 1 / (negative + 2))
-    slope, offset = 1.0, 0.0
-    for _ in range(100):
-        likely = 1 / (1 + np.exp(-(slope * x + offset)))
-        weight = np.maximum(likely * (1 - likely), 1e-9)
-        gradient = np.array([((wanted - likely) * x).sum(), (wanted - likely).sum()])
-        hessian = np.array([[(weight * x * x).sum(), (weight * x).sum()], [(weight * x).sum(), weight.sum()]])
-        step = np.linalg.solve(hessian + 1e-9 * np.eye(2), gradient)
-        slope, offset = slope + float(step[0]), offset + float(step[1])
-        if float(np.abs(step).max()) < 1e-9:
-            break
-    return max(slope, 1e-3), offset
+
+    def cost(at: NDArray[np.float64]) -> float:
+        z = at[0] * x + at[1]
+        return float(np.logaddexp(0, z).sum() - (wanted * z).sum())
+
+    def slopes(at: NDArray[np.float64]) -> NDArray[np.float64]:
+        wrong = 1 / (1 + np.exp(-(at[0] * x + at[1]))) - wanted
+        return np.array([(wrong * x).sum(), wrong.sum()])
+
+    start = np.array([FLATTEST, np.log((positive + 1) / (negative + 1))])
+    done = optimize.minimize(cost, start, jac=slopes, bounds=[(FLATTEST, None), (None, None)], method="L-BFGS-B")
+    if not done.success:
+        raise RecipeError(f"the calibration does not settle ({done.message}); it takes more scans")
+    return float(done.x[0]), float(done.x[1])
 
 
 def expected_calibration_error(probability: NDArray[np.float64], is_tumour: NDArray[np.bool_], bins: int = 10) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tumorspread.measurement.pieces import lesion_boxes
 from tumorspread.measurement.room import MARGIN_MM, REACH_MM, distance_to_lungs
@@ -44,10 +45,11 @@ class Detected:
         if self.likely is None:
             return None
         labels = self.way.turn.apply_array(lesions.voxels)
+        likely = ndimage.maximum_filter(self.likely, self.way.covered)
         found = []
         for number, box in enumerate(lesion_boxes(labels), 1):
             index = np.argwhere(labels[box] == number) + [b.start for b in box]
-            found.append(float(self.likely[self.way.to_target(index)].max()))
+            found.append(float(likely[self.way.to_target(index)].max()))
         return tuple(found)
 
 
@@ -63,7 +65,7 @@ def judge(
     """The tumours that a scan's probabilities hold.
 
     Args:
-        probability: on the network's grid; what is not kept is lowered to the threshold in place.
+        probability: on the network's grid; what is not kept is lowered to below the threshold in place.
         way: the road from the scan to that grid.
         far_mm: distance from the lungs on that grid (`find_lungs`); None where no lungs were found.
         threshold: voxels above it belong to a piece.
@@ -75,10 +77,10 @@ def judge(
     if far_mm is not None:
         beyond = (far_mm > REACH_MM) & (probability > threshold)
         cut_ml, room = np.count_nonzero(beyond) * voxel_ml, far_mm <= MARGIN_MM
-        probability[beyond] = threshold
+        probability[beyond] = _below(threshold)
     likely, found = pick_lesions(probability, threshold, detection or EVERYTHING, point, room)
     dropped = (likely == 0) & (probability > threshold)
-    probability[dropped] = threshold
+    probability[dropped] = _below(threshold)
     left_out_ml = cut_ml + sum(one.voxels for one in found if not one.is_inside) * voxel_ml
     remarks: tuple[Remark, ...] = ()
     if left_out_ml:
@@ -97,11 +99,28 @@ def find_lungs(sides: NDArray[np.uint8], way: Way) -> NDArray[np.float32]:
     return distance_to_lungs(way.sample(way.turn.apply_array(sides)), way.target_spacing_mm)
 
 
-def box_of_lungs(far_mm: NDArray[np.float32], margin: int) -> tuple[slice, ...]:
-    """The box around all that lies within reach of the lungs, and a margin in voxels for the network to see."""
+def box_of_lungs(far_mm: NDArray[np.float32], margin: int, tile: tuple[int, ...]) -> tuple[slice, ...]:
+    """The box that the network looks at: all within reach of the lungs, and what it needs to see about that.
+
+    Args:
+        far_mm: distance from the lungs, finite.
+        margin: voxels about the reach of the lungs.
+        tile: edges of the network's window; no edge of the box is shorter where the scan is not. Two edges are those
+            of a 2-D network, which was trained on whole slices and sees whole slices.
+    """
     box = []
-    for axis in range(far_mm.ndim):
-        others = tuple(other for other in range(far_mm.ndim) if other != axis)
-        places = np.flatnonzero((far_mm <= REACH_MM).any(axis=others))
-        box.append(slice(max(0, int(places[0]) - margin), int(places[-1]) + 1 + margin))
+    for axis, length in enumerate(far_mm.shape):
+        if len(tile) == 2:
+            edge = 1 if axis == 0 else length
+        else:
+            edge = min(tile[axis], length)
+        places = np.flatnonzero((far_mm <= REACH_MM).any(axis=tuple({0, 1, 2} - {axis})))
+        start, stop = max(0, int(places[0]) - margin), min(length, int(places[-1]) + 1 + margin)
+        start = max(0, min(start - (edge - (stop - start)) // 2, length - edge)) if stop - start < edge else start
+        box.append(slice(start, max(stop, start + edge)))
     return tuple(box)
+
+
+def _below(threshold: float) -> float:
+    """So far below that interpolating between such voxels does not round to above it."""
+    return threshold * (1 - 1e-4)

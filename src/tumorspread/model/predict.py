@@ -1,6 +1,6 @@
 """From a scan to a mask: tiles over the network's grid, blended, and brought back to the scan.
 
-Memory is bounded by two float32 arrays on the network's grid, whatever the scan's own resolution, plus one tile.
+Memory is bounded by five float32 arrays on the network's grid, whatever the scan's own resolution, plus one tile.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tumorspread.errors import ReadError, RecipeError
+from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.model.candidates import Point
 from tumorspread.model.detect import Detected, box_of_lungs, find_lungs, judge
 from tumorspread.model.preprocess import OUTSIDE, Way, prepare_scan
@@ -86,7 +87,9 @@ class Predictor:
     def mask(
         self, scan: Volume, *, threshold: float | None = None, progress: Progress | None = None
     ) -> tuple[Volume, tuple[Remark, ...]]:
-        """The tumour mask (bool) on the grid of `scan`, and what the input gate remarked.
+        """The tumour mask (bool) on the grid of `scan`, and what there is to remark.
+
+        Weights that were trained on the lungs alone give what `detect` gives at the balanced point.
 
         Args:
             scan: a CT in HU for weights trained on HU, a grey image in 0..1 for weights trained on those.
@@ -94,9 +97,13 @@ class Predictor:
             progress: called with (tiles done, tiles in all).
 
         Raises:
-            ReadError, GeometryError: the scan is not what the weights were trained on; see `check_ct`.
+            ReadError, GeometryError: the scan is not what the weights were trained on; see `check_ct`. Or it shows no
+                lungs, and the weights were trained to look at lungs alone.
             RecipeError: a threshold that is not between 0 and 1.
         """
+        if self.info.lungs_only:
+            found = self.detect(scan, segment_lungs(scan).labels, threshold=threshold, progress=progress)
+            return found.mask, found.remarks
         _check_threshold(threshold)
         remarks = self._check(scan)
         probability, way = self._infer(scan, progress)
@@ -123,6 +130,8 @@ class Predictor:
         _check_threshold(threshold)
         remarks = self._check(scan)
         probability, way, far_mm = self.look(scan, sides, progress=progress)
+        if self.info.lungs_only and far_mm is None:
+            raise ReadError(f"no lungs were found in this scan, and {self.info.name} knows nothing but lungs")
         cut = self.info.threshold if threshold is None else threshold
         found = judge(probability, way, far_mm, threshold=cut, detection=self.info.detection, point=point)
         return replace(found, remarks=(*remarks, *found.remarks))
@@ -142,8 +151,10 @@ class Predictor:
             and the distance from the lungs there in mm, None where no lungs were found.
         """
         prepared, way = prepare_scan(scan, self.info.preprocess)
-        far_mm = None if sides is None or not sides.any() else find_lungs(sides, way)
-        box = (slice(None),) * 3 if far_mm is None else box_of_lungs(far_mm, CONTEXT)
+        far_mm = None if sides is None else find_lungs(sides, way)
+        if far_mm is not None and not np.isfinite(far_mm).any():
+            far_mm = None
+        box = (slice(None),) * 3 if far_mm is None else box_of_lungs(far_mm, CONTEXT, self.info.tile)
         probability = np.zeros(prepared.shape, np.float32)
         probability[box] = self._slide(prepared[box], progress)
         return probability, way, far_mm
@@ -193,6 +204,7 @@ def slide(
     overlap: float,
     device: torch.device,
     mirror: bool = False,
+    is_half: bool = False,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Tumour probabilities of a prepared scan, from overlapping tiles blended with Gaussian weights.
@@ -204,6 +216,8 @@ def slide(
         overlap: share of an edge that neighbours have in common.
         device: where the network is.
         mirror: average over all flips of a tile, at 4 (2-D) or 8 (3-D) times the cost.
+        is_half: compute in bf16 on a CPU too, sooner and to three digits; a CPU without the instructions emulates them
+            at forty times the cost. A GPU always computes in fp16.
         progress: called with (tiles done, tiles in all).
 
     Returns:
@@ -218,7 +232,8 @@ def slide(
     batch = max(1, BATCH_VOXELS // math.prod(window))
     for start in range(0, len(places), batch):
         group = places[start : start + batch]
-        probabilities = _run(network, np.stack([padded[p] for p in group]), len(tile), device, mirror)
+        tiles = np.stack([padded[p] for p in group])
+        probabilities = _run(network, tiles, len(tile), device, mirror, device.type == "cuda" or is_half)
         for place, probability in zip(group, probabilities, strict=True):
             total[place] += probability * blend
             weight[place] += blend
@@ -267,16 +282,14 @@ def place_network(network: UNet, device: torch.device) -> UNet:
 
 
 def _run(
-    network: UNet, tiles: NDArray[np.float32], dims: int, device: torch.device, mirror: bool
+    network: UNet, tiles: NDArray[np.float32], dims: int, device: torch.device, mirror: bool, is_half: bool
 ) -> NDArray[np.float32]:
     batch = torch.from_numpy(tiles).to(device)
     batch = batch if dims == 2 else batch[:, None]
     half = torch.float16 if device.type == "cuda" else torch.bfloat16
     flips = [axes for n in range(dims + 1) for axes in combinations(range(2, 2 + dims), n)] if mirror else [()]
     total = torch.zeros_like(batch)
-    # Without the instructions a CPU emulates bf16, at forty times the cost.
-    has_half = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    with torch.inference_mode(), torch.autocast(device.type, half, enabled=has_half):
+    with torch.inference_mode(), torch.autocast(device.type, half, enabled=is_half):
         for axes in flips:
             logits: Tensor = network(batch.flip(axes))
             total += logits.float().sigmoid().flip(axes)

@@ -6,6 +6,7 @@ Back: a probability or mask on the network's grid lands on the grid of the scan 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -66,6 +67,14 @@ class Way:
         """Distance between voxel centres of the network's grid along (head, back, left)."""
         own = self.turn.apply(self.source).spacing_mm
         z, y, x = (s * a / b for s, a, b in zip(own, self.step.source, self.step.target, strict=True))
+        return z, y, x
+
+    @property
+    def covered(self) -> tuple[int, int, int]:
+        """How many voxels of the network's grid, an odd number, one of the scan's covers along (head, back, left)."""
+        z, y, x = (
+            2 * math.ceil(max(0.0, b / a - 1) / 2) + 1 for a, b in zip(self.step.source, self.step.target, strict=True)
+        )
         return z, y, x
 
     def to_target(self, index: NDArray[np.integer]) -> tuple[NDArray[np.intp], ...]:

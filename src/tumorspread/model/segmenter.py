@@ -73,6 +73,7 @@ class Segmenter(pl.LightningModule):  # type: ignore[misc]
             overlap=self.recipe.run.val_overlap,
             device=self.device,
             mirror=self.recipe.run.mirror,
+            is_half=torch.cpu._is_avx512_bf16_supported(),
         )
         marked = (probability > self.recipe.run.threshold) & (mask != IGNORED)
         values = compare_counts(marked, np.asarray(mask) == TUMOUR)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from tumorspread.data.cases import DatasetInfo, find_cases, read_dataset_info
 from tumorspread.data.patches import PatchDataset, load_patches
-from tumorspread.data.prepared import IGNORED, PreparedCase, open_case, prepare_cases
+from tumorspread.data.prepared import IGNORED, TUMOUR, PreparedCase, open_case, prepare_cases
 from tumorspread.data.splits import Split, read_split
 from tumorspread.errors import TrainingError
 from tumorspread.measurement.lungs import segment_lungs
@@ -88,7 +88,7 @@ def prepare_data(folder: Path, names: Sequence[str], recipe: Recipe, cache: Path
         [case for case in find_cases(folder) if case.name in set(names)],
         cache or folder / ".prepared",
         prepare=lambda scan, mask: _prepare_case(scan, mask, recipe),
-        settings=repr((config, recipe.patch.lungs_only)),
+        settings=repr((config, REACH_MM if recipe.patch.lungs_only else None)),
     )
 
 
@@ -106,7 +106,9 @@ def sample_patches(
     cases = [open_case(name, place) for name in split.train]
     dataset = PatchDataset(cases, recipe.patch, recipe.augment, recipe.seed)
     pairs = [dataset[number] for number in range(count)]
-    return np.stack([image[0].numpy() for image, _ in pairs]), np.stack([mask[0].numpy() for _, mask in pairs])
+    return np.stack([image[0].numpy() for image, _ in pairs]), np.stack(
+        [(mask[0] == TUMOUR).float().numpy() for _, mask in pairs]
+    )
 
 
 def _prepare_case(scan: Volume, mask: Volume, recipe: Recipe) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

@@ -81,6 +81,11 @@ class WeightsInfo:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    @property
+    def lungs_only(self) -> bool:
+        """Whether the training counted nothing out of reach of the lungs, so that answers there mean nothing."""
+        return bool(self.provenance.recipe.get("patch", {}).get("lungs_only", False))
+
     def __post_init__(self) -> None:
         check_edges(self.unet, self.tile)
         if not 0 < self.threshold < 1:

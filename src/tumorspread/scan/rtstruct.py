@@ -170,17 +170,18 @@ def _rasterise(name: str, contours: Sequence[Points], shape: Shape, axis: int) -
 
 
 def _check_place(name: str, points: Points, shape: Shape, axis: int) -> None:
-    place = points[:, axis]
-    off = float(np.abs(place - np.round(place.mean())).max())
-    if off > OFF_SLICE_TOLERANCE:
-        raise MaskError(
-            f"{name}: a contour lies {off:.2f} of the slice distance off the nearest slice of the scan; expected "
-            "contours on its slices; give the scan they were drawn on"
-        )
     beyond = np.maximum(-0.5 - points, points - (np.array(shape) - 0.5)).max()
     if beyond > OFF_SLICE_TOLERANCE:
         raise MaskError(
             f"{name}: a contour reaches {beyond:.1f} voxels beyond the scan; give the scan they were drawn on, whole"
+        )
+    place = points[:, axis]
+    nearest = int(np.clip(np.round(place.mean()), 0, shape[axis] - 1))
+    off = float(np.abs(place - nearest).max())
+    if off > OFF_SLICE_TOLERANCE:
+        raise MaskError(
+            f"{name}: a contour lies {off:.2f} of the slice distance off the nearest slice of the scan; expected "
+            "contours on its slices; give the scan they were drawn on"
         )
 
 
