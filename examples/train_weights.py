@@ -2,7 +2,7 @@
 
 Started again, it goes on where it stopped. The trunk is trained without the patients that weights are judged on. Fold A
 takes the negative patient back and is judged on the others; fold B takes the others back and is judged on the negative
-one; each with the calibration of the other. Last, fold B goes on with all patients, with the calibration of fold A.
+one; each with the calibration of the other. Fold A then goes on with all patients: what ships, with its calibration.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
 """
 
@@ -21,7 +21,7 @@ OTHERS = ("LungFCP-01-0001", "ACRIN-FLT-001", "elastix")
 COUNT, HELD_OUT_COUNT = 260, 24
 SHIPPED = Path(__file__).resolve().parents[1] / "src" / "tumorspread" / "model" / "shipped"
 TRUNK = "--set run.epochs=22 --set run.val_every=11 --set optim.final_share=0.25"
-FINE = "--set run.epochs=21 --set run.val_every=7 --set optim.learning_rate=1.5e-3"
+FINE = "--set run.epochs=18 --set run.val_every=6 --set optim.learning_rate=1.5e-3"
 
 
 def main(data: Path, work: Path, workers: int) -> None:
@@ -36,7 +36,7 @@ def main(data: Path, work: Path, workers: int) -> None:
     trunk = train(work / "set_a", work / "trunk", cache, TRUNK, fold=1)
     fold_a = train(work / "set_a", work / "fold_a", cache, f"--start {trunk} {FINE}")
     fold_b = train(work / "set_all", work / "fold_b", cache, f"--start {trunk} {FINE}", fold=2)
-    final = train(work / "set_all", work / "all", cache, f"--start {fold_b} {FINE}")
+    final = train(work / "set_all", work / "all", cache, f"--start {fold_a} {FINE}")
     # Each fold is judged with what the other one's patients say, never with what its own do.
     for judged, scans, onto, out in (
         (fold_a, "held_out_a", fold_b, work / "fold_b.safetensors"),

@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 
 from tumorspread.data.phantom import PhantomConfig, make_phantom
-from tumorspread.model.preprocess import PreprocessConfig
-from tumorspread.model.unet import UNet, UNetConfig
-from tumorspread.model.weights import Provenance, WeightsInfo, save_weights
 from tumorspread.scan.nifti import read_nifti, write_nifti
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -23,10 +20,6 @@ def test_the_python_example_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     phantom = make_phantom(0, PhantomConfig(spacing_mm=(6.0, 5.0, 5.0), vessels=5))
     write_nifti(phantom.scan, Path("ct.nii.gz"))
     write_nifti(phantom.mask, Path("mask.nii.gz"))
-    info = WeightsInfo(
-        UNetConfig(dims=3, widths=(4, 8)), PreprocessConfig(spacing_mm=(6, 5, 5)), (16, 16, 16), 0.5, Provenance("x")
-    )
-    save_weights(UNet(info.unet), info, Path("weights.safetensors"))
     exec(compile(example, "README.md", "exec"), {})
     assert "% of the lungs" in capsys.readouterr().out
     assert set(np.unique(read_nifti(Path("mask.nii.gz")).voxels)) <= {0, 1}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tumorspread.errors import WeightsError
+
 PACKAGED = Path(__file__).parent / "shipped"
 # Finds lung tumours in any chest CT; see docs/model-card.md.
 LUNG = "lung"
@@ -14,8 +16,16 @@ def find_weights(name: str | Path) -> Path:
 
     Args:
         name: such as `lung`; a path is given back as it is.
+
+    Raises:
+        WeightsError: a bare word that is neither a file nor a name.
     """
-    return PACKAGED / f"{name}.safetensors" if str(name) in weights_names() else Path(name)
+    if str(name) in weights_names():
+        return PACKAGED / f"{name}.safetensors"
+    path = Path(name)
+    if path.suffix == "" and not path.exists():
+        raise WeightsError(f"{name}: no such weights file; the package has {', '.join(weights_names())}")
+    return path
 
 
 def weights_names() -> tuple[str, ...]:
