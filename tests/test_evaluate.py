@@ -67,12 +67,12 @@ class Telling(Predictor):
 
     def look(self, scan, sides, *, progress=None):
         way = plan_way(scan, self.info.preprocess)
-        far_mm = find_lungs(sides, way)
+        lungs = find_lungs(sides, way)
         probability = np.where(prepare_mask(read_nifti(next(self.masks)), self.info.preprocess), 0.9, 0.0)
-        z, y, x = np.argwhere((far_mm == 0) & (probability == 0))[0]
+        z, y, x = np.argwhere((lungs.far_mm == 0) & (probability == 0))[0]
         probability[z : z + 2, y : y + 2, x : x + 2] = np.maximum(probability[z : z + 2, y : y + 2, x : x + 2], 0.75)
         probability[0, 0, 0:4] = 0.99  # a false piece out of reach
-        return probability.astype(np.float32), way, far_mm
+        return probability.astype(np.float32), way, lungs
 
 
 def test_weights_are_calibrated_on_the_scans_of_a_data_set(tmp_path):

@@ -87,9 +87,9 @@ def calibrate_on(
             check_ct(scan)
         except (ReadError, GeometryError) as error:
             raise type(error)(f"{case.name}: {error}") from error
-        probability, way, far_mm = predictor.look(scan, segment_lungs(scan).labels)
+        probability, way, lungs = predictor.look(scan, segment_lungs(scan).labels)
         truth = prepare_mask(read_mask(case.mask, scan), predictor.info.preprocess) > 0
-        held_out.append(hold_out(probability, truth, far_mm, float(np.prod(way.target_spacing_mm))))
+        held_out.append(hold_out(probability, truth, lungs, float(np.prod(way.target_spacing_mm))))
         if progress is not None:
             progress(len(held_out), len(cases))
     return calibrate(held_out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tumorspread.measurement.room import distance_to_lungs
+from tumorspread.measurement.room import below_lungs, distance_to_lungs
 
 SPACING = (5.0, 2.0, 2.0)
 
@@ -38,3 +38,20 @@ def test_all_of_the_lungs_is_at_no_distance_and_without_lungs_all_is_far():
     sides = lungs_with_a_notch()
     assert (distance_to_lungs(sides, SPACING)[sides > 0] == 0).all()
     assert np.isinf(distance_to_lungs(np.zeros_like(sides), SPACING)).all()
+
+
+def test_what_has_lung_beneath_is_not_below_the_lungs():
+    sides = lungs_with_a_notch()  # slices 5 to 14, the notch in 8 to 11
+    below = below_lungs(sides)
+    assert below[:5].all()
+    assert not below[5:, 15:45, 50:70].any()  # the lung, its notch, and all above it
+    assert below[:, :15].all()
+    assert below[19, 30, 40]
+
+
+def test_where_the_scan_ends_within_the_lungs_they_go_on_beneath():
+    sides = lungs_with_a_notch()[9:]  # the lowest slice shows lung about the notch
+    below = below_lungs(sides)
+    assert not below[:, 15:45, 50:70].any()
+    assert below[:, 30, 40].all()
+    assert below_lungs(np.zeros_like(sides)).all()

@@ -9,9 +9,12 @@ import pytest
 
 from tumorspread.errors import RecipeError
 from tumorspread.model.calibrate import BUDGETS, HeldOut, calibrate, hold_out
+from tumorspread.model.candidates import Room
+from tumorspread.model.detect import LungSpace
 
 SHAPE = (24, 40, 40)
 VOXEL_MM3 = 8.0
+ROOM = Room(np.ones(SHAPE, bool), np.zeros(SHAPE, bool), 1e9)
 
 
 def ball(centre, radius, shape=SHAPE):
@@ -30,7 +33,7 @@ def scan_with(random, tumours=1, false=1):
         probability[ball(places[number], 5)] = level
         if is_true:
             truth |= ball(places[number], 5)
-    return HeldOut(probability, truth, np.ones(SHAPE, bool), VOXEL_MM3)
+    return HeldOut(probability, truth, ROOM, VOXEL_MM3)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +96,7 @@ def test_a_scan_is_kept_in_the_box_of_what_matters_and_what_lies_beyond_reach_is
     probability[0, 0, 0] = 0.9
     far = np.zeros(SHAPE, np.float32)
     far[:5] = 60.0
-    kept = hold_out(probability, ball((12, 20, 24), 3), far, VOXEL_MM3)
-    assert kept.probability.shape == kept.truth.shape == kept.room.shape == (9, 9, 12)
+    kept = hold_out(probability, ball((12, 20, 24), 3), LungSpace(far, ROOM), VOXEL_MM3)
+    assert kept.probability.shape == kept.truth.shape == kept.room.inside.shape == (9, 9, 12)
     assert kept.truth.sum() == ball((12, 20, 24), 3).sum()
     assert probability[0, 0, 0] == np.float32(0.9)

@@ -9,6 +9,7 @@ from tumorspread.errors import RecipeError
 from tumorspread.model.candidates import (
     TOP_VOXELS,
     Detection,
+    Room,
     expected_calibration_error,
     fit_detection,
     pick_lesions,
@@ -55,8 +56,9 @@ def test_nothing_above_the_threshold_is_no_piece():
 
 
 def test_a_piece_that_lies_mostly_outside_the_room_is_dropped_whole_and_one_inside_is_kept_whole():
-    room = np.zeros((20, 20, 20), bool)
-    room[:, :, :4] = True  # half of the certain piece, none of the others
+    inside = np.zeros((20, 20, 20), bool)
+    inside[:, :, :4] = True  # half of the certain piece, none of the others
+    room = Room(inside, np.zeros_like(inside), 1e9)
     likely, found = pick_lesions(boxes(), 0.3, Detection(), "sensitive", room)
     assert [(one.voxels, one.is_inside, one.is_kept) for one in found] == [
         (64, True, True), (1, False, False), (27, False, False),
@@ -117,3 +119,12 @@ def test_scores_that_say_nothing_give_the_share_of_tumours():
     slope, offset = fit_detection(np.array([0.9, 0.8, 0.7, 0.6]), np.array([False, False, True, True]))
     assert slope == pytest.approx(1e-3)
     assert 1 / (1 + np.exp(-offset)) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("beneath", "large", "kept"), [(0, 30, 1), (3, 30, 1), (4, 30, 2), (0, 100, 2)])
+def test_a_large_piece_needs_some_lung_beneath_it_and_a_small_one_none(beneath, large, kept):
+    """Of the 64 voxels of the certain piece a twentieth is 3.2; the doubtful one has 27."""
+    below = np.ones((20, 20, 20), bool)
+    below[2, 2, 2 : 2 + beneath] = False
+    _, found = pick_lesions(boxes(), 0.3, Detection(), "sensitive", Room(np.ones_like(below), below, large))
+    assert sum(one.is_kept for one in found if one.voxels > 1) == kept

@@ -48,8 +48,7 @@ def found(case, **options):
     _, sides, way = case
     options = {"sides": sides, "detection": DETECTION, **options}
     sides = options.pop("sides")
-    far_mm = None if sides is None else find_lungs(sides, way)
-    return judge(probabilities(way), way, far_mm, threshold=0.3, **options)
+    return judge(probabilities(way), way, find_lungs(sides, way), threshold=0.3, **options)
 
 
 def test_what_lies_outside_the_lungs_is_left_out_with_a_word(case):

@@ -161,7 +161,8 @@ def test_the_answer_in_the_box_about_the_lungs_is_that_of_the_whole_scan(tmp_pat
     chest = make_phantom(3, PhantomConfig(spacing_mm=(6.0, 6.0, 6.0), vessels=4)).scan
     scan = Volume(np.pad(chest.voxels, ((0, 0), (20, 0), (0, 20)), constant_values=-1000), chest.affine)
     sides = segment_lungs(scan).labels
-    about, _, far_mm = predictor.look(scan, sides)
+    about, _, lungs = predictor.look(scan, sides)
+    far_mm = lungs.far_mm
     whole, _, none = predictor.look(scan, None)
     assert none is None
     assert np.abs(about - whole)[far_mm == 0].max() < 0.05  # tiles lie elsewhere, and see other neighbours

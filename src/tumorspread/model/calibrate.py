@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from tumorspread.errors import RecipeError
 from tumorspread.measurement.metrics import FOUND_SHARE
 from tumorspread.measurement.pieces import DUST_MM3
-from tumorspread.measurement.room import MARGIN_MM, REACH_MM
-from tumorspread.model.candidates import Detection, Point, find_pieces, fit_detection
+from tumorspread.measurement.room import REACH_MM
+from tumorspread.model.candidates import Detection, Point, Room, find_pieces, fit_detection
+from tumorspread.model.detect import LungSpace
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 # False lesions a scan that each operating point may cost.
@@ -32,13 +33,13 @@ class HeldOut:
     Attributes:
         probability: (z, y, x), 0..1, 0 beyond reach of the lungs.
         truth: bool, tumour.
-        room: bool, where pieces must mostly lie; None where no lungs were found.
+        room: where pieces may be; None where no lungs were found.
         voxel_mm3: volume of a voxel.
     """
 
     probability: NDArray[np.float32]
     truth: NDArray[np.bool_]
-    room: NDArray[np.bool_] | None
+    room: Room | None
     voxel_mm3: float
 
 
@@ -70,7 +71,7 @@ class Calibration:
 def hold_out(
     probability: NDArray[np.float32],
     truth: NDArray[np.bool_],
-    far_mm: NDArray[np.float32] | None,
+    lungs: LungSpace | None,
     voxel_mm3: float,
 ) -> HeldOut:
     """The scan in the box around what matters, so that many fit into memory.
@@ -78,15 +79,15 @@ def hold_out(
     Args:
         probability: on the network's grid; not changed.
         truth: on the same grid.
-        far_mm: distance from the lungs there; None where none were found.
+        lungs: there; None where none were found.
         voxel_mm3: volume of a voxel.
     """
-    if far_mm is None:
+    if lungs is None:
         return HeldOut(probability, truth, None, voxel_mm3)
-    seen = np.where(far_mm > REACH_MM, 0, probability)
+    seen = np.where(lungs.far_mm > REACH_MM, 0, probability)
     z, y, x = np.nonzero((seen > min(THRESHOLDS)) | truth)
     box = tuple(slice(int(a.min()), int(a.max()) + 1) if len(a) else slice(0, 1) for a in (z, y, x))
-    return HeldOut(seen[box].copy(), truth[box].copy(), (far_mm <= MARGIN_MM)[box].copy(), voxel_mm3)
+    return HeldOut(seen[box].copy(), truth[box].copy(), lungs.room.crop(box), voxel_mm3)
 
 
 def calibrate(scans: Sequence[HeldOut]) -> Calibration:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from tumorspread.errors import RecipeError
+from tumorspread.measurement.room import LEAST_ABOVE_LUNG
 
 Point = Literal["sensitive", "balanced", "specific"]
 POINTS: tuple[Point, ...] = get_args(Point)
@@ -71,6 +72,31 @@ class Detection:
 
 
 @dataclass(frozen=True, eq=False)
+class Room:
+    """Where lung tumours may be, on the network's grid.
+
+    Attributes:
+        inside: bool, in the lungs or near them.
+        below: bool, without lung beneath.
+        large: from how many voxels on a piece must have some lung beneath it.
+    """
+
+    inside: NDArray[np.bool_]
+    below: NDArray[np.bool_]
+    large: float
+
+    def holds(self, piece: NDArray[np.integer]) -> bool:
+        """Whether a piece, given by flat indices, may be a lung tumour: in the lungs by half, and not under them."""
+        if self.inside.reshape(-1)[piece].mean() < INSIDE_SHARE:
+            return False
+        return len(piece) < self.large or bool(self.below.reshape(-1)[piece].mean() <= 1 - LEAST_ABOVE_LUNG)
+
+    def crop(self, box: tuple[slice, ...]) -> Room:
+        """The room in a box."""
+        return Room(self.inside[box].copy(), self.below[box].copy(), self.large)
+
+
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """One connected piece.
 
@@ -78,7 +104,7 @@ class Candidate:
         voxels: number of voxels on the network's grid.
         score: mean probability of its most certain voxels.
         probability: that it is a tumour.
-        is_inside: whether most of it lies where lung tumours may be.
+        is_inside: whether it lies where lung tumours may be.
         is_kept: whether it lies there and its probability reaches the operating point.
     """
 
@@ -94,7 +120,7 @@ def pick_lesions(
     threshold: float,
     detection: Detection,
     point: Point = "balanced",
-    room: NDArray[np.bool_] | None = None,
+    room: Room | None = None,
 ) -> tuple[NDArray[np.float32], tuple[Candidate, ...]]:
     """Judge the connected pieces of `probability > threshold`.
 
@@ -103,7 +129,7 @@ def pick_lesions(
         threshold: voxels above it belong to a piece (26-connected).
         detection: calibration and operating points.
         point: which of them.
-        room: where lung tumours may be, on the same grid; None for anywhere. A piece is kept or dropped whole.
+        room: where lung tumours may be; None for anywhere. A piece is kept or dropped whole.
 
     Returns:
         For each voxel the probability of its piece, 0 outside the pieces that are kept; and all pieces, the most likely
@@ -122,7 +148,7 @@ def pick_lesions(
 
 @dataclass(frozen=True)
 class Piece:
-    """One connected piece before it is judged: number of voxels, score, and whether most of it lies in the room."""
+    """One connected piece before it is judged: number of voxels, score, and whether it lies in the room."""
 
     voxels: int
     score: float
@@ -130,7 +156,7 @@ class Piece:
 
 
 def find_pieces(
-    probability: NDArray[np.float32], threshold: float, room: NDArray[np.bool_] | None = None
+    probability: NDArray[np.float32], threshold: float, room: Room | None = None
 ) -> tuple[NDArray[np.integer], tuple[Piece, ...]]:
     """The connected pieces of `probability > threshold`: their label map, and piece n - 1 for label n.
 
@@ -147,8 +173,7 @@ def find_pieces(
     pieces = []
     for start, stop in pairwise(starts.tolist()):
         score = float(values[order[start : min(stop, start + TOP_VOXELS)]].mean())
-        inside_room = room is None or bool(room.reshape(-1)[inside[order[start:stop]]].mean() >= INSIDE_SHARE)
-        pieces.append(Piece(stop - start, score, inside_room))
+        pieces.append(Piece(stop - start, score, room is None or room.holds(inside[order[start:stop]])))
     return labels, tuple(pieces)
 
 

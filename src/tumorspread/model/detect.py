@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tumorspread.measurement.pieces import lesion_boxes
-from tumorspread.measurement.room import MARGIN_MM, REACH_MM, distance_to_lungs
-from tumorspread.model.candidates import Candidate, Detection, Point, pick_lesions
+from tumorspread.measurement.room import LARGE_ML, MARGIN_MM, REACH_MM, below_lungs, distance_to_lungs
+from tumorspread.model.candidates import Candidate, Detection, Point, Room, pick_lesions
 from tumorspread.model.preprocess import Way
 from tumorspread.scan.volume import Remark, Volume
 
@@ -53,10 +53,23 @@ class Detected:
         return tuple(found)
 
 
+@dataclass(frozen=True, eq=False)
+class LungSpace:
+    """The lungs as the network's grid sees them.
+
+    Attributes:
+        far_mm: distance of each voxel from them; see `distance_to_lungs`.
+        room: where their tumours may be.
+    """
+
+    far_mm: NDArray[np.float32]
+    room: Room
+
+
 def judge(
     probability: NDArray[np.float32],
     way: Way,
-    far_mm: NDArray[np.float32] | None,
+    lungs: LungSpace | None,
     *,
     threshold: float,
     detection: Detection | None,
@@ -67,36 +80,45 @@ def judge(
     Args:
         probability: on the network's grid; what is not kept is lowered to below the threshold in place.
         way: the road from the scan to that grid.
-        far_mm: distance from the lungs on that grid (`find_lungs`); None where no lungs were found.
+        lungs: as `find_lungs` gives them.
         threshold: voxels above it belong to a piece.
         detection: calibration and operating points; None keeps every piece.
         point: operating point.
     """
     voxel_ml = float(np.prod(way.target_spacing_mm)) / 1000
-    cut_ml, room = 0.0, None
-    if far_mm is not None:
-        beyond = (far_mm > REACH_MM) & (probability > threshold)
-        cut_ml, room = np.count_nonzero(beyond) * voxel_ml, far_mm <= MARGIN_MM
+    cut_ml = 0.0
+    if lungs is not None:
+        beyond = (lungs.far_mm > REACH_MM) & (probability > threshold)
+        cut_ml = np.count_nonzero(beyond) * voxel_ml
         probability[beyond] = _below(threshold)
+    room = None if lungs is None else lungs.room
     likely, found = pick_lesions(probability, threshold, detection or EVERYTHING, point, room)
     dropped = (likely == 0) & (probability > threshold)
     probability[dropped] = _below(threshold)
     left_out_ml = cut_ml + sum(one.voxels for one in found if not one.is_inside) * voxel_ml
     remarks: tuple[Remark, ...] = ()
     if left_out_ml:
-        remarks = (Remark("outside_lungs_left_out", f"{left_out_ml:.3g} mL outside the lungs left out"),)
+        where = "outside the lungs, or under them with no lung beneath"
+        remarks = (Remark("outside_lungs_left_out", f"{left_out_ml:.3g} mL {where}, left out"),)
     mask = replace(way.mask_back(probability, threshold), remarks=())
     return Detected(mask, found, remarks, None if detection is None else likely, way)
 
 
-def find_lungs(sides: NDArray[np.uint8], way: Way) -> NDArray[np.float32]:
-    """The distance from the lungs on the network's grid, mm; see `distance_to_lungs`.
+def find_lungs(sides: NDArray[np.uint8] | None, way: Way) -> LungSpace | None:
+    """The lungs on the network's grid; None where there are none.
 
     Args:
-        sides: 1 in the left lung, 2 in the right, on the scan's grid.
+        sides: 1 in the left lung, 2 in the right, on the scan's grid; None where none were found.
         way: the road from the scan to the network's grid.
     """
-    return distance_to_lungs(way.sample(way.turn.apply_array(sides)), way.target_spacing_mm)
+    if sides is None:
+        return None
+    spacing_mm = way.target_spacing_mm
+    seen = way.sample(way.turn.apply_array(sides))
+    far_mm = distance_to_lungs(seen, spacing_mm)
+    if not np.isfinite(far_mm).any():
+        return None
+    return LungSpace(far_mm, Room(far_mm <= MARGIN_MM, below_lungs(seen), 1000 * LARGE_ML / float(np.prod(spacing_mm))))
 
 
 def box_of_lungs(far_mm: NDArray[np.float32], margin: int, tile: tuple[int, ...]) -> tuple[slice, ...]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from tumorspread.errors import ReadError, RecipeError
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.model.candidates import Point
-from tumorspread.model.detect import Detected, box_of_lungs, find_lungs, judge
+from tumorspread.model.detect import Detected, LungSpace, box_of_lungs, find_lungs, judge
 from tumorspread.model.preprocess import OUTSIDE, Way, prepare_scan
 from tumorspread.model.shipped import LUNG, find_weights
 from tumorspread.model.unet import UNet, fold_norms
@@ -129,16 +129,16 @@ class Predictor:
         """
         _check_threshold(threshold)
         remarks = self._check(scan)
-        probability, way, far_mm = self.look(scan, sides, progress=progress)
-        if self.info.lungs_only and far_mm is None:
+        probability, way, lungs = self.look(scan, sides, progress=progress)
+        if self.info.lungs_only and lungs is None:
             raise ReadError(f"no lungs were found in this scan, and {self.info.name} knows nothing but lungs")
         cut = self.info.threshold if threshold is None else threshold
-        found = judge(probability, way, far_mm, threshold=cut, detection=self.info.detection, point=point)
+        found = judge(probability, way, lungs, threshold=cut, detection=self.info.detection, point=point)
         return replace(found, remarks=(*remarks, *found.remarks))
 
     def look(
         self, scan: Volume, sides: NDArray[np.uint8] | None, *, progress: Progress | None = None
-    ) -> tuple[NDArray[np.float32], Way, NDArray[np.float32] | None]:
+    ) -> tuple[NDArray[np.float32], Way, LungSpace | None]:
         """The tumour probability about the lungs, before anything is judged.
 
         Args:
@@ -148,16 +148,14 @@ class Predictor:
 
         Returns:
             The probability on the network's grid, 0 far from the lungs where it was not computed; the way to that grid;
-            and the distance from the lungs there in mm, None where no lungs were found.
+            and the lungs there, None where none were found.
         """
         prepared, way = prepare_scan(scan, self.info.preprocess)
-        far_mm = None if sides is None else find_lungs(sides, way)
-        if far_mm is not None and not np.isfinite(far_mm).any():
-            far_mm = None
-        box = (slice(None),) * 3 if far_mm is None else box_of_lungs(far_mm, CONTEXT, self.info.tile)
+        lungs = find_lungs(sides, way)
+        box = (slice(None),) * 3 if lungs is None else box_of_lungs(lungs.far_mm, CONTEXT, self.info.tile)
         probability = np.zeros(prepared.shape, np.float32)
         probability[box] = self._slide(prepared[box], progress)
-        return probability, way, far_mm
+        return probability, way, lungs
 
     def probability(self, scan: Volume, *, progress: Progress | None = None) -> Volume:
         """The tumour probability (float32, 0..1) on the grid of `scan`; errors as for `mask`."""

@@ -114,9 +114,9 @@ def sample_patches(
 def _prepare_case(scan: Volume, mask: Volume, recipe: Recipe) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     (image, way), labels = prepare_scan(scan, recipe.preprocess), prepare_mask(mask, recipe.preprocess)
     if recipe.patch.lungs_only:
-        far = find_lungs(segment_lungs(scan).labels, way)
-        if np.isfinite(far).any():
-            labels[(far > REACH_MM) & (labels == 0)] = IGNORED
+        lungs = find_lungs(segment_lungs(scan).labels, way)
+        if lungs is not None:
+            labels[(lungs.far_mm > REACH_MM) & (labels == 0)] = IGNORED
     return image, labels
 
 
