@@ -2,6 +2,7 @@
 
 Prints a table, then lines `name value` for all that `--left-out` allows: a case of a patient that was trained on is not
 judged. Usage: python bench/model_report.py WEIGHTS [--left-out PATIENT ...] [--data FOLDER] [--pictures FOLDER]
+       [--tumours N]
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ BOXED = {
     "Lung_Dx-A0002_s2": ("Lung_Dx-A0002", "dicom/Lung_Dx-A0002_B70f"),
     "Lung_Dx-A0002_s3": ("Lung_Dx-A0002", "dicom/Lung_Dx-A0002_B40f"),
 }
-TUMOURS_A_HOST, SEED = 50, 1000
+SEED = 1000
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Judge:
     data: Path
     unseen: tuple[str, ...]
     pictures: Path | None
+    tumours: int = 50
 
     def look(self, name: str, scan: Volume) -> Analysis:
         """Analyse a scan, and keep the result where pictures are wanted."""
@@ -193,14 +195,14 @@ def synthetic(judge: Judge) -> dict[str, float]:
 
 
 def synthetic_cases(judge: Judge) -> Iterator[tuple[str, object]]:
-    """Cases in each unseen patient until that one has 50 tumours."""
+    """Cases in each unseen patient until that one has enough tumours."""
     shapes = judge.data / "lesion_masks"
     library = ShapeLibrary.read(shapes)
     for patient in judge.unseen:
         hosts = tuple(host for host in read_hosts(find_list("shipped")) if host.who == patient)
         config = ImplantSetConfig(hosts, judge.data, shapes, SEED, empty_p=0.0)
         number = count = 0
-        while count < TUMOURS_A_HOST:
+        while count < judge.tumours:
             case = make_case(number, config, library)
             yield f"{patient}_synthetic_{number}", case
             number, count = number + 1, count + len(case.lesions)
@@ -236,7 +238,8 @@ if __name__ == "__main__":
     parser.add_argument("--left-out", action="append", default=[])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("TUMORSPREAD_TEST_DATA", BESIDE)))
     parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--tumours", type=int, default=50, help="synthetic ones in each patient that was left out")
     asked = parser.parse_args()
     if not (asked.data / "scans").is_dir():
         sys.exit(f"no real scans at {asked.data}; name the folder with --data")
-    main(Judge(Predictor(asked.weights), asked.data, tuple(asked.left_out), asked.pictures))
+    main(Judge(Predictor(asked.weights), asked.data, tuple(asked.left_out), asked.pictures, asked.tumours))
