@@ -12,8 +12,9 @@ from tumorspread.errors import ReadError, RecipeError
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.measurement.room import REACH_MM
 from tumorspread.model.detect import box_of_lungs
-from tumorspread.model.predict import CONTEXT, Predictor, pick_device, slide, tile_places
+from tumorspread.model.predict import CONTEXT, Predictor, pick_device, slide
 from tumorspread.model.preprocess import PreprocessConfig
+from tumorspread.model.tiles import tile_places
 from tumorspread.model.unet import UNet, UNetConfig
 from tumorspread.model.weights import Provenance, WeightsInfo, save_weights
 from tumorspread.scan.volume import Volume

@@ -106,17 +106,22 @@ def calibrate(scans: Sequence[HeldOut]) -> Calibration:
     is_tumour = np.concatenate([found.is_tumour for found in judged])
     slope, offset = fit_detection(scores, is_tumour)
     likely = np.array([Detection(slope, offset).probability(float(score)) for score in scores])
-    least = {point: _least(likely[~is_tumour], budget * len(scans)) for point, budget in BUDGETS.items()}
-    fitted = Detection(slope, offset, **least)
-    costs = {point: float((likely[~is_tumour] >= p).sum() / len(scans)) for point, p in least.items()}
-    recalls = _recalls(judged, fitted)
-    detection = replace(
+    detection = _set_points(Detection(slope, offset, scans=len(scans)), likely[~is_tumour])
+    tumours = sum(len(found.sizes_mm) for found in judged)
+    return Calibration(threshold, replace(detection, recall=_recalls(judged, detection)), dices[threshold], tumours)
+
+
+def _set_points(fitted: Detection, likely_of_false: NDArray[np.float64]) -> Detection:
+    """The operating points within their budgets, and what they cost."""
+    least = {point: _least(likely_of_false, budget * fitted.scans) for point, budget in BUDGETS.items()}
+    sensitive, balanced, specific = (float((likely_of_false >= p).sum() / fitted.scans) for p in least.values())
+    return replace(
         fitted,
-        scans=len(scans),
-        false_positives=(costs["sensitive"], costs["balanced"], costs["specific"]),
-        recall=recalls,
+        sensitive=least["sensitive"],
+        balanced=least["balanced"],
+        specific=least["specific"],
+        false_positives=(sensitive, balanced, specific),
     )
-    return Calibration(threshold, detection, dices[threshold], sum(len(found.sizes_mm) for found in judged))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ Memory is bounded by five float32 arrays on the network's grid, whatever the sca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -20,8 +20,9 @@ from tumorspread.errors import ReadError, RecipeError
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.model.candidates import Point
 from tumorspread.model.detect import Detected, LungSpace, box_of_lungs, find_lungs, judge
-from tumorspread.model.preprocess import OUTSIDE, Way, prepare_scan
+from tumorspread.model.preprocess import Way, prepare_scan
 from tumorspread.model.shipped import LUNG, find_weights
+from tumorspread.model.tiles import blend_weights, pad, tile_places
 from tumorspread.model.unet import UNet, fold_norms
 from tumorspread.model.weights import load_weights
 from tumorspread.scan.checks import check_ct
@@ -222,8 +223,8 @@ def slide(
         Array of the shape of `prepared`, 0..1.
     """
     window = (1, *tile) if len(tile) == 2 else tile
-    padded = _pad(prepared, window)
-    blend = _blend_weights(window)
+    padded = pad(prepared, window)
+    blend = blend_weights(window)
     total = np.zeros(padded.shape, np.float32)
     weight = np.zeros(padded.shape, np.float32)
     places = list(tile_places(padded.shape, window, overlap))
@@ -240,21 +241,6 @@ def slide(
     total /= weight
     z, y, x = prepared.shape
     return total[:z, :y, :x]
-
-
-def tile_places(
-    shape: tuple[int, ...], window: tuple[int, ...], overlap: float
-) -> Iterator[tuple[slice, slice, slice]]:
-    """Windows that cover `shape` evenly, none hanging over, with at least `overlap` in common."""
-    starts = []
-    for edge, size in zip(shape, window, strict=True):
-        step = max(1, round(size * (1 - overlap)))
-        count = 1 + math.ceil((edge - size) / step)
-        starts.append([round(i * (edge - size) / max(1, count - 1)) for i in range(count)])
-    for z in starts[0]:
-        for y in starts[1]:
-            for x in starts[2]:
-                yield slice(z, z + window[0]), slice(y, y + window[1]), slice(x, x + window[2])
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -292,18 +278,3 @@ def _run(
             logits: Tensor = network(batch.flip(axes))
             total += logits.float().sigmoid().flip(axes)
     return np.asarray((total / len(flips)).cpu().numpy()).reshape(tiles.shape)
-
-
-def _pad(prepared: NDArray[np.float32], window: tuple[int, ...]) -> NDArray[np.float32]:
-    missing = [(0, max(0, size - edge)) for edge, size in zip(prepared.shape, window, strict=True)]
-    return np.pad(prepared, missing, constant_values=OUTSIDE) if any(m for _, m in missing) else prepared
-
-
-def _blend_weights(window: tuple[int, ...]) -> NDArray[np.float32]:
-    """A Gaussian of an eighth of the edge (as nnU-Net's), never below 1e-3 so that no voxel is divided by 0."""
-    weights = np.ones((), np.float32)
-    for edge in window:
-        at = np.arange(edge) - (edge - 1) / 2
-        line = np.exp(-0.5 * (at / (edge / 8)) ** 2) if edge > 1 else np.ones(1)
-        weights = np.multiply.outer(weights, line)
-    return np.asarray(np.maximum(weights / weights.max(), 1e-3), np.float32)
