@@ -125,7 +125,7 @@ def lung_dx(judge: Judge) -> dict[str, float]:
 
 
 def negative(judge: Judge) -> dict[str, float]:
-    """What is found in a chest without a tumour."""
+    """What is found in a chest taken for healthy; 3 mL in its right lung, slices 28 to 34, are a real nodule."""
     if "CPTAC-C3N-00247" not in judge.unseen:
         return {}
     scan = read(judge.data / "scans" / "CPTAC-C3N-00247.nii.gz")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from commands import run_command
 
-# Patients that weights are judged on, and the one of them that the fold takes back.
+# Patients that weights are judged on, and the one that fold A takes back: hardly a tumour in it.
 JUDGED = ("LIDC-IDRI-0314", "Lung_Dx-A0001", "Lung_Dx-A0002")
 NEGATIVE = "CPTAC-C3N-00247"
 OTHERS = ("LungFCP-01-0001", "ACRIN-FLT-001", "elastix")

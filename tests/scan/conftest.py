@@ -24,17 +24,23 @@ def stored_values(count: int) -> np.ndarray:
     return np.random.default_rng(5).integers(0, 4096, (count, ROWS, COLUMNS)).astype(np.uint16)
 
 
+def new_object(sop_class: str, syntax=ExplicitVRLittleEndian) -> Dataset:
+    """A DICOM object of a class, with nothing in it yet."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = sop_class
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    return dataset
+
+
 def make_slices(count: int = 6, *, orientation=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))) -> list[Dataset]:
     """Slices from low to high along their normal, the first pixel of the first at (-30, -40, -50) mm."""
     series, study, frame = generate_uid(), generate_uid(), generate_uid()
     normal = np.cross(*orientation)
     slices = []
     for number, pixels in enumerate(stored_values(count)):
-        dataset = Dataset()
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset = new_object("1.2.840.10008.5.1.4.1.1.2", ExplicitVRLittleEndian)
         dataset.PatientName, dataset.PatientID = "Doe^Jane", "SECRET-4711"
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = (
             study,
@@ -108,11 +114,7 @@ def save_slices(slices: list[Dataset], folder: Path) -> Path:
 
 def make_structure_set(rois, *, kind="CLOSED_PLANAR", syntax=ExplicitVRLittleEndian) -> Dataset:
     """An RTSTRUCT of `rois`, pairs of a name and contours of (n, 3) points."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset = new_object("1.2.840.10008.5.1.4.1.1.481.3", syntax)
     dataset.Modality, dataset.PatientName = "RTSTRUCT", "Doe^Jane"
     dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
     for number, (name, contours) in enumerate(rois, 1):

@@ -23,7 +23,7 @@ from tumorspread.cli.options import (
     Split,
     Threshold,
 )
-from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, say, tell
+from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, refuse_existing, say, tell
 from tumorspread.errors import OutputError
 
 if TYPE_CHECKING:
@@ -222,5 +222,4 @@ def _check_target(out: Path, force: bool) -> None:
     """Refuse a file to write that is not NIfTI or would overwrite another."""
     if not out.name.endswith((".nii", ".nii.gz")):
         raise OutputError(f"{out}: expected a name that ends in .nii.gz")
-    if out.exists() and not force:
-        raise OutputError(f"{out} is there already; name another file, or replace it with --force")
+    refuse_existing(out, force)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tumorspread.errors import TumorspreadError
+from tumorspread.errors import OutputError, TumorspreadError
 
 if TYPE_CHECKING:
     from tumorspread.measurement.written import Written
@@ -101,3 +101,9 @@ def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
 
 def _is_number(cell: str) -> bool:
     return cell.replace(".", "", 1).replace("-", "", 1).isdigit()
+
+
+def refuse_existing(out: Path, force: bool) -> None:
+    """Refuse to write over a file, unless it may be replaced."""
+    if out.exists() and not force:
+        raise OutputError(f"{out} is there already; name another file, or replace it with --force")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tumorspread.cli.options import Changes, Device, Fold, Force, OutFolder, RecipeName, Threshold
-from tumorspread.cli.terminal import progress_bar, say
-from tumorspread.errors import OutputError, RecipeError, TrainingError
+from tumorspread.cli.terminal import progress_bar, refuse_existing, say
+from tumorspread.errors import RecipeError, TrainingError
 
 if TYPE_CHECKING:
     from tumorspread.measurement.summary import Evaluation
@@ -128,11 +128,10 @@ def calibrate(
 
     from tumorspread import evaluate as evaluation
     from tumorspread.model.predict import Predictor
-    from tumorspread.model.shipped import find_weights
     from tumorspread.model.weights import load_weights, save_weights
+    from tumorspread.model.zoo import find_weights
 
-    if out.exists() and not force:
-        raise OutputError(f"{out} is there already; name another file, or replace it with --force")
+    refuse_existing(out, force)
     predictor = Predictor(weights, device=device)
     network, info = load_weights(find_weights(onto or weights))
     cases = evaluation.pick_cases(evaluation.Job(data, split, out.parent, fold))

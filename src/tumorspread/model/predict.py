@@ -21,10 +21,10 @@ from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.model.candidates import Point
 from tumorspread.model.detect import Detected, LungSpace, box_of_lungs, find_lungs, judge
 from tumorspread.model.preprocess import Way, prepare_scan
-from tumorspread.model.shipped import LUNG, find_weights
 from tumorspread.model.tiles import blend_weights, pad, tile_places
 from tumorspread.model.unet import UNet, fold_norms
 from tumorspread.model.weights import load_weights
+from tumorspread.model.zoo import LUNG, find_weights
 from tumorspread.scan.checks import check_ct
 from tumorspread.scan.read import read, scan_kind
 from tumorspread.scan.volume import Remark, Volume

@@ -7,7 +7,7 @@ from pathlib import Path
 from tumorspread.errors import WeightsError
 
 PACKAGED = Path(__file__).parent / "shipped"
-# Finds lung tumours in any chest CT; see docs/model-card.md.
+# For chest CT; what it finds and misses: docs/model-card.md.
 LUNG = "lung"
 
 

@@ -8,8 +8,8 @@ import tumorspread
 from tumorspread.errors import WeightsError
 from tumorspread.measurement.metrics import compare_masks
 from tumorspread.model.predict import Predictor
-from tumorspread.model.shipped import LUNG, PACKAGED, find_weights, weights_names
 from tumorspread.model.weights import load_weights
+from tumorspread.model.zoo import LUNG, PACKAGED, find_weights, weights_names
 
 MOST_BYTES = 20_000_000
 
