@@ -168,15 +168,17 @@ def synthetic(judge: Judge) -> dict[str, float]:
     for name, case in synthetic_cases(judge):
         analysis = judge.look(name, case.scan)
         labels, truth = analysis.lesions.voxels, case.mask.voxels > 0
+        if case.ignored is not None:
+            labels = np.where(case.ignored.voxels > 0, 0, labels)
         for lesion in case.lesions:
             near = ball(case.mask, lesion.centre_mm, lesion.diameter_mm / 2) & truth
             sizes.append(lesion.diameter_mm)
             was_found.append(bool((labels[near] > 0).mean() >= FOUND_SHARE) if near.any() else False)
         right = set(np.unique(labels[truth & (labels > 0)]).tolist())
-        false.append(int(labels.max()) - len(right))
+        false.append(len(set(np.unique(labels[labels > 0]).tolist()) - right))
         dices.append(dice(labels > 0, truth))
         for n in analysis.findings.lesions:
-            if n.probability is not None:
+            if n.probability is not None and n.id in labels:
                 likely.append(n.probability)
                 is_tumour.append(n.id in right)
     if not sizes:

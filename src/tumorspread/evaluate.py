@@ -47,6 +47,8 @@ class Job:
 def evaluate(predictor: Predictor, job: Job, *, progress: Callable[[int, int], None] | None = None) -> Evaluation:
     """Segment the cases of a split and compare each mask with the truth, on the scan's own grid.
 
+    What a case ignores counts neither for nor against; see `Case`.
+
     Args:
         predictor: the weights, loaded.
         job: which cases, and where their masks go.
@@ -89,6 +91,8 @@ def calibrate_on(
             raise type(error)(f"{case.name}: {error}") from error
         probability, way, lungs = predictor.look(scan, segment_lungs(scan).labels)
         truth = prepare_mask(read_mask(case.mask, scan), predictor.info.preprocess) > 0
+        if case.ignored is not None:
+            probability[prepare_mask(read_mask(case.ignored, scan), predictor.info.preprocess) > 0] = 0
         held_out.append(hold_out(probability, truth, lungs, float(np.prod(way.target_spacing_mm))))
         if progress is not None:
             progress(len(held_out), len(cases))
@@ -140,6 +144,9 @@ def _score(predictor: Predictor, job: Job, cases: tuple[Case, ...], info: Datase
         except (ReadError, GeometryError) as error:
             raise type(error)(f"{case.name}: {error}") from error
         write_nifti(predicted.with_voxels(predicted.voxels.astype(np.uint8)), job.out / f"{case.name}.nii.gz")
+        if case.ignored is not None:
+            unknown = read_mask(case.ignored, scan).voxels > 0
+            predicted = predicted.with_voxels(predicted.voxels & ~unknown)
         yield CaseScore(case.name, compare_masks(predicted, truth, surfaces=info.slices == "volume"))
 
 

@@ -11,13 +11,14 @@ import pytest
 from tumorspread.data.acquisition import AcquisitionConfig
 from tumorspread.data.cases import find_cases
 from tumorspread.data.check import check_dataset
-from tumorspread.data.hosts import TUMOUR, HostSpec, find_list, open_host, read_hosts
+from tumorspread.data.hosts import IGNORED, TUMOUR, HostSpec, find_list, open_host, read_hosts
 from tumorspread.data.implant import ImplantConfig
 from tumorspread.data.implant_set import ImplantSetConfig, make_case, write_implants
 from tumorspread.data.phantom import PhantomConfig, make_phantom
 from tumorspread.data.splits import read_split, read_splits
 from tumorspread.errors import DatasetError
 from tumorspread.scan.nifti import read_nifti, write_nifti
+from tumorspread.scan.volume import Reorientation
 
 LIST = """
 [[hosts]]
@@ -74,6 +75,32 @@ def test_the_real_tumour_of_a_host_is_in_its_mask_and_none_is_put_on_it(chests, 
         for lesion in case.lesions:
             z, y, x = np.round(case.mask.to_index(lesion.centre_mm)).astype(int)
             assert not real[z, y, x]
+
+
+def test_a_box_to_ignore_is_carried_to_the_case_and_no_tumour_grows_in_it(chests, config, tmp_path):
+    as_it_is = AcquisitionConfig(slice_mm=(0.0,), pixel_mm=0.1, size=(1.0, 1.0), kernel_p=0.0, dose_p=0.0)
+    scan = read_nifti(chests / "ill.nii.gz")
+    turn = Reorientation.to_canonical(scan)
+    z, y, x = turn.apply(scan).shape
+    box = (z // 4, z // 2, 0, y, 0, x)
+    ill = replace(config.hosts[1], ignore=(box,))
+    host = open_host(ill, chests)
+    open_ones = open_host(config.hosts[1], chests)
+    assert np.array_equal(host.labels.voxels % IGNORED, open_ones.labels.voxels % IGNORED)
+    unknown = host.labels.voxels >= IGNORED
+    first = round(float(turn.apply(scan).to_index(host.scan.to_world(np.zeros(3)))[0]))
+    assert np.array_equal(np.flatnonzero(unknown.any((1, 2))) + first, np.arange(box[0], box[1]))
+    made = replace(config, hosts=(ill,), acquisition=as_it_is)
+    for number in range(3):
+        case = make_case(number, made, None)
+        assert np.array_equal(case.ignored.voxels > 0, unknown & (case.mask.voxels == 0))
+        for lesion in case.lesions:
+            assert not unknown[tuple(np.round(case.mask.to_index(lesion.centre_mm)).astype(int))]
+    write_implants(tmp_path / "set", 2, made)
+    assert all(case.ignored is not None for case in find_cases(tmp_path / "set"))
+    assert not [fault for fault in check_dataset(tmp_path / "set") if fault.level != "note"]
+    with pytest.raises(DatasetError, match="box"):
+        open_host(replace(ill, ignore=((0, z + 1, 0, y, 0, x),)), chests)
 
 
 def test_a_case_without_lesions_has_an_empty_mask(config):

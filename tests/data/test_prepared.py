@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tumorspread.data.cases import Case
-from tumorspread.data.prepared import open_case, prepare_cases
+from tumorspread.data.prepared import IGNORED, TUMOUR, open_case, prepare_cases
 from tumorspread.errors import DatasetError
 from tumorspread.scan.nifti import write_nifti
 from tumorspread.scan.volume import Volume
@@ -29,9 +30,10 @@ class Counting:
     def __init__(self):
         self.calls = 0
 
-    def __call__(self, scan, mask):
+    def __call__(self, scan, mask, ignored):
         self.calls += 1
-        return scan.voxels.astype(np.float32) / 1000, mask.voxels
+        labels = mask.voxels if ignored is None else np.where(mask.voxels > 0, TUMOUR, IGNORED * ignored.voxels)
+        return scan.voxels.astype(np.float32) / 1000, labels
 
 
 def test_a_case_is_prepared_once_a_setting_and_again_when_its_files_change(case, tmp_path):
@@ -82,3 +84,23 @@ def test_a_damaged_cache_and_a_mask_on_another_grid_are_refused(case, tmp_path):
     write_nifti(Volume(np.zeros((6, 8, 9), np.uint8), np.eye(4)[[2, 1, 0, 3]]), case.mask)
     with pytest.raises(DatasetError, match="different grids"):
         prepare_cases([case], tmp_path / "other", prepare=Counting(), settings="")
+
+
+def test_what_a_case_ignores_is_prepared_with_it_and_looked_at_again_when_it_changes(case, tmp_path):
+    unknown = np.zeros((6, 8, 10), np.uint8)
+    unknown[2:4] = 1
+    grid = Volume(unknown, np.eye(4)[[2, 1, 0, 3]])
+    write_nifti(grid, tmp_path / "ignored.nii.gz")
+    case = replace(case, ignored=tmp_path / "ignored.nii.gz")
+    prepare = Counting()
+    place = prepare_cases([case], tmp_path / "cache", prepare=prepare, settings="")
+    mask = open_case("a", place).mask
+    assert (mask == TUMOUR).sum() == 9
+    assert np.array_equal(mask == IGNORED, (unknown > 0) & (mask != TUMOUR))
+    assert (open_case("a", place).places[:, 0] // 2 != 1).any()
+    os.utime(case.ignored, ns=(1, 1))
+    prepare_cases([case], tmp_path / "cache", prepare=prepare, settings="")
+    assert prepare.calls == 2
+    write_nifti(Volume(unknown[1:], grid.affine), tmp_path / "ignored.nii.gz")
+    with pytest.raises(DatasetError, match="what is ignored of it"):
+        prepare_cases([case], tmp_path / "cache", prepare=prepare, settings="")

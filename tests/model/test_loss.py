@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tumorspread.errors import RecipeError
-from tumorspread.model.loss import LossConfig, LossName, SegmentationLoss
+from tumorspread.model.loss import LESION_SMOOTH, LossConfig, LossName, SegmentationLoss, lesion_dice_loss
 
 P = torch.tensor([0.9, 0.2, 0.6, 0.1])
 G = torch.tensor([1.0, 0.0, 1.0, 0.0])
@@ -97,3 +97,59 @@ def test_dice_by_patch_is_the_mean_of_formulas():
     by_patch = SegmentationLoss(LossConfig(name="dice", per_patch=True, smooth=10.0))(logits, mask)
     wanted = ((1 - (2 * 16 + 10) / (48 + 10)) + (1 - 10 / (32 + 10))) / 2
     assert by_patch.item() == pytest.approx(wanted, abs=1e-5)
+
+
+def two_lesions():
+    """A mass and a nodule in one patch, and a patch without either."""
+    mask = torch.zeros(2, 1, 20, 20, 20)
+    mask[0, 0, 1:13, 1:13, 1:13] = 1
+    mask[0, 0, 15:18, 15:18, 15:18] = 1
+    return mask
+
+
+def test_a_missed_nodule_costs_as_much_as_a_missed_mass():
+    mask = two_lesions()
+    right = torch.where(mask > 0, 30.0, -30.0)
+    no_nodule, no_mass = right.clone(), right.clone()
+    no_nodule[0, 0, 15:, 15:, 15:] = -30
+    no_mass[0, 0, :13] = -30
+    assert lesion_dice_loss(right, mask).item() == pytest.approx(0, abs=1e-6)
+    assert lesion_dice_loss(no_nodule, mask).item() == pytest.approx((1 - LESION_SMOOTH / (27 + LESION_SMOOTH)) / 2)
+    assert lesion_dice_loss(no_mass, mask).item() == pytest.approx((1 - LESION_SMOOTH / (12**3 + LESION_SMOOTH)) / 2)
+
+
+def test_a_lesion_is_judged_by_what_is_near_it_and_not_by_its_neighbour():
+    mask = two_lesions()
+    nodule_alone = torch.zeros_like(mask)
+    nodule_alone[0, 0, 15:18, 15:18, 15:18] = 1
+    with_mass = torch.where(mask > 0, 30.0, -30.0)
+    far = with_mass.clone()
+    far[1] = 30  # a patch without lesion
+    assert lesion_dice_loss(with_mass, mask).item() == lesion_dice_loss(far, mask).item()
+    blurred = with_mass.clone()
+    blurred[0, 0, 15:18, 15:18, 18] = 30
+    expected = 1 - (2 * 27 + LESION_SMOOTH) / (27 + 36 + LESION_SMOOTH)
+    assert lesion_dice_loss(blurred, mask).item() == pytest.approx(expected / 2, rel=1e-5)
+
+
+def test_without_lesions_there_is_no_lesion_loss_and_its_weight_is_applied():
+    empty = torch.zeros(1, 1, 8, 8)
+    assert lesion_dice_loss(empty, empty).item() == 0
+    mask = two_lesions()
+    logits = torch.randn(mask.shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    plain = SegmentationLoss(LossConfig())(logits, mask)
+    weighted = SegmentationLoss(LossConfig(lesion_weight=2.0))(logits, mask)
+    assert (weighted - plain).item() == pytest.approx(2 * lesion_dice_loss(logits, mask).item(), rel=1e-4)
+    (grad,) = torch.autograd.grad(lesion_dice_loss(logits, mask), logits)
+    assert (grad[0, 0, 15:18, 15:18, 15:18] < 0).all()
+
+
+def test_ignored_voxels_cost_nothing_beside_a_lesion():
+    mask = two_lesions()
+    logits = torch.where(mask > 0, 30.0, -30.0)
+    logits[0, 0, 15:18, 15:18, 18:] = 30
+    ignored = torch.zeros(mask.shape, dtype=torch.bool)
+    ignored[0, 0, :, :, 18:] = True
+    loss = SegmentationLoss(LossConfig(lesion_weight=1.0))
+    assert loss(logits, mask, ignored).item() == pytest.approx(0, abs=1e-4)
+    assert loss(logits, mask).item() > 0.05

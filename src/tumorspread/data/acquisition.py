@@ -32,7 +32,7 @@ class AcquisitionConfig:
         noise_hu: smallest and largest standard deviation of the noise that this adds.
     """
 
-    slice_mm: tuple[float, ...] = (0.0, 1.25, 2.0, 2.5, 3.0, 5.0)
+    slice_mm: tuple[float, ...] = (0.0, 1.25, 2.0, 3.0, 5.0, 7.0)
     pixel_mm: float = 1.2
     size: tuple[float, float] = (0.86, 1.14)
     kernel_p: float = 0.5

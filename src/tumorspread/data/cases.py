@@ -4,6 +4,7 @@
     DIR/imagesTr/NAME.nii.gz      the scan of a case
     DIR/labelsTr/NAME.nii.gz      its mask
     DIR/imagesTs/NAME.nii.gz      scans without a mask, optional
+    DIR/ignoreTr/NAME.nii.gz      1 where a case says nothing on tumour and must not be learned from, optional
 
 dataset.json is the Decathlon's (Antonelli et al. 2022, doi:10.1038/s41467-022-30695-9) with four optional
 keys of our own: "intensity" ("hu" or "gray"), "slices" ("volume" or "independent"), "patients" (case:
@@ -34,12 +35,16 @@ SUFFIX = ".nii.gz"
 
 @dataclass(frozen=True)
 class Case:
-    """A scan with its mask. Cases of one `patient` belong into one part of a split."""
+    """A scan with its mask. Cases of one `patient` belong into one part of a split.
+
+    `ignored` is the file of the part that is neither tumour nor known to be free of it; None where all is known.
+    """
 
     name: str
     image: Path
     mask: Path
     patient: str
+    ignored: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -174,8 +179,10 @@ def new_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def write_case(folder: Path, name: str, image: Volume, mask: Volume, info: DatasetInfo) -> None:
-    """Write the two files of a case.
+def write_case(
+    folder: Path, name: str, image: Volume, mask: Volume, info: DatasetInfo, *, ignored: Volume | None = None
+) -> None:
+    """Write the two files of a case, and a third where a part of it is `ignored`.
 
     Raises:
         OutputError: the folder cannot be written to.
@@ -183,6 +190,8 @@ def write_case(folder: Path, name: str, image: Volume, mask: Volume, info: Datas
     case = place_case(folder, name, info)
     write_nifti(image, case.image)
     write_nifti(mask, case.mask)
+    if ignored is not None:
+        write_nifti(ignored, _ignored_file(folder, name))
 
 
 def case_names(folder: Path) -> set[str]:
@@ -194,7 +203,12 @@ def case_names(folder: Path) -> set[str]:
 def place_case(folder: Path, name: str, info: DatasetInfo) -> Case:
     """The case of that name, whether or not its files are there."""
     image, mask = folder / "imagesTr" / f"{name}{SUFFIX}", folder / "labelsTr" / f"{name}{SUFFIX}"
-    return Case(name, image, mask, info.patients.get(name, name))
+    ignored = _ignored_file(folder, name)
+    return Case(name, image, mask, info.patients.get(name, name), ignored if ignored.is_file() else None)
+
+
+def _ignored_file(folder: Path, name: str) -> Path:
+    return folder / "ignoreTr" / f"{name}{SUFFIX}"
 
 
 def join_names(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tumorspread.data.cases import (
     SUFFIX,
+    Case,
     DatasetInfo,
     Progress,
     case_names,
@@ -132,7 +133,19 @@ def _check_pair(folder: Path, name: str, info: DatasetInfo) -> list[Fault]:
     if not image.same_grid(mask):
         text = f"image {_grid(image)} and mask {_grid(mask)} do not lie on the same grid"
         faults.append(Fault(name, "other_grid", text))
-    return faults + _check_image(name, image, info) + _check_mask(name, mask)
+    return faults + _check_image(name, image, info) + _check_mask(name, mask) + _check_ignored(case, image)
+
+
+def _check_ignored(case: Case, image: Volume) -> list[Fault]:
+    if case.ignored is None:
+        return []
+    ignored, faults = _read(case.ignored, case.name)
+    if ignored is not None and not image.same_grid(ignored):
+        text = f"image {_grid(image)} and ignoreTr {_grid(ignored)} do not lie on the same grid"
+        return [Fault(case.name, "other_grid", text)]
+    if ignored is not None and not np.isin(ignored.voxels, (0, 1)).all():
+        return [Fault(case.name, "labels", "ignoreTr holds other values than 0 and 1")]
+    return faults
 
 
 def _check_scan(folder: Path, name: str, info: DatasetInfo) -> list[Fault]:

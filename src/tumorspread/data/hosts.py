@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from tumorspread.data.cases import join_names
@@ -26,6 +27,10 @@ MARGIN_MM = 25.0
 LISTS = Path(__file__).parent / "lists"
 # Beside the labels of the two lungs.
 TUMOUR = 3
+# Added to the label of what stands in a box to ignore.
+IGNORED = 4
+
+Box = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class HostSpec:
         patient: hosts of one patient are left out together; by default the name.
         mask: path of the mask of its real tumours; None where it has none.
         slices: first and one past the last slice, counted from the feet, of the part that is used; None for all.
+        ignore: boxes around what may be a tumour and has no outline, in voxels: first and one past the last from the
+            feet up, from the chest to the back, and from the patient's right to the left. Nothing is learned there.
         weight: how often it is drawn, relative to the others.
     """
 
@@ -46,6 +53,7 @@ class HostSpec:
     patient: str | None = None
     mask: str | None = None
     slices: tuple[int, int] | None = None
+    ignore: tuple[Box, ...] = ()
     weight: float = 1.0
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -62,7 +70,7 @@ class HostScan:
 
     Attributes:
         scan: HU.
-        labels: uint8 on the same grid: 1 left lung, 2 right lung, 3 a real tumour.
+        labels: uint8 on the same grid: 1 left lung, 2 right lung, 3 a real tumour; 4 more in a box to ignore.
     """
 
     scan: Volume
@@ -106,7 +114,7 @@ def open_host(spec: HostSpec, data: Path) -> HostScan:
 
     Raises:
         ReadError, GeometryError, MaskError: scan or mask cannot be read right.
-        DatasetError: no lungs are found, or `slices` is not within the scan.
+        DatasetError: no lungs are found, or `slices` or a box is not within the scan.
     """
     scan = read(data / spec.scan)
     mask = read_mask(data / spec.mask, scan) if spec.mask else None
@@ -121,15 +129,26 @@ def open_host(spec: HostSpec, data: Path) -> HostScan:
     first, last = spec.slices or (0, upright.shape[0])
     if not 0 <= first < last <= upright.shape[0]:
         raise DatasetError(f"{spec.name}: slices {first} to {last} are not within its {upright.shape[0]}")
+    sides = sides.with_voxels(_mark_ignored(sides.voxels, spec))
     start, stop = _around_lungs(sides, first, last)
     return HostScan(_owned(upright.crop(start, stop)), _owned(sides.crop(start, stop)))
+
+
+def _mark_ignored(labels: NDArray[np.uint8], spec: HostSpec) -> NDArray[np.uint8]:
+    ignored = np.zeros(labels.shape, bool)
+    for box in spec.ignore:
+        pairs = list(zip(box[::2], box[1::2], strict=True))
+        if not all(0 <= first < last <= edge for (first, last), edge in zip(pairs, labels.shape, strict=True)):
+            raise DatasetError(f"{spec.name}: box {box} is not within its {labels.shape} voxels")
+        ignored[tuple(slice(first, last) for first, last in pairs)] = True
+    return np.where(ignored & (labels != TUMOUR), labels + IGNORED, labels).astype(np.uint8)
 
 
 def _around_lungs(labels: Volume, first: int, last: int) -> tuple[list[int], list[int]]:
     kept = labels.voxels[first:last]
     start, stop = [], []
     for axis, spacing in enumerate(labels.spacing_mm):
-        filled = np.flatnonzero(kept.any(tuple({0, 1, 2} - {axis})))
+        filled = np.flatnonzero((kept % IGNORED).any(tuple({0, 1, 2} - {axis})))
         if not len(filled):
             raise DatasetError(f"slices {first} to {last} of the host hold no lung")
         margin = int(np.ceil(MARGIN_MM / spacing))

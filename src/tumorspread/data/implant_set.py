@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tumorspread.data.acquisition import AcquisitionConfig, acquire
 from tumorspread.data.cases import DatasetInfo, write_case, write_dataset_json, write_text
-from tumorspread.data.hosts import TUMOUR, HostSpec, open_host
+from tumorspread.data.hosts import IGNORED, TUMOUR, HostSpec, open_host
 from tumorspread.data.implant import ImplantConfig, ImplantedLesion, implant
 from tumorspread.data.shapes import ShapeLibrary
 from tumorspread.data.splits import Split, write_splits
@@ -52,16 +52,20 @@ class ImplantSetConfig:
     shapes: Path | None = None
     seed: int = 0
     acquisition: AcquisitionConfig = field(default_factory=AcquisitionConfig)
-    implant: ImplantConfig = field(default_factory=lambda: ImplantConfig(lesions=(2, 8)))
+    implant: ImplantConfig = field(default_factory=lambda: ImplantConfig(lesions=(2, 10)))
     empty_p: float = EMPTY_P
 
 
 @dataclass(frozen=True, eq=False)
 class ImplantCase:
-    """One case: scan (int16 HU), mask (uint8), the host it was made of, and the tumours that were put in."""
+    """One case: scan (int16 HU), mask (uint8), the host it was made of, and the tumours that were put in.
+
+    `ignored` (uint8) is 1 where the host may have a tumour without an outline; None where it has none such.
+    """
 
     scan: Volume
     mask: Volume
+    ignored: Volume | None
     host: str
     lesions: tuple[ImplantedLesion, ...]
     distractors: tuple[str, ...]
@@ -78,15 +82,17 @@ def make_case(number: int, config: ImplantSetConfig, library: ShapeLibrary | Non
     spec = config.hosts[int(random.choice(len(weights), p=weights / weights.sum()))]
     host = open_host(spec, config.data)
     scan, labels = acquire(host.scan, host.labels, random, config.acquisition)
-    real = labels.voxels == TUMOUR
+    real, unknown = labels.voxels == TUMOUR, labels.voxels >= IGNORED
     # A real tumour is lung to its neighbours; which lung does not matter to them.
-    lungs = np.where(real, LEFT, labels.voxels).astype(np.uint8)
+    lungs = np.where(real, LEFT, labels.voxels % IGNORED).astype(np.uint8)
     what = config.implant
     if random.random() < config.empty_p:
         what = ImplantConfig(lesions=(0, 0), distractors=what.distractors)
-    done = implant(scan, lungs, random, what, library, keep_clear=_around(real))
+    done = implant(scan, lungs, random, what, library, keep_clear=_around(real) | unknown)
     mask = done.mask.with_voxels(np.maximum(done.mask.voxels, real).astype(np.uint8))
-    return ImplantCase(done.scan, mask, spec.name, done.lesions, done.distractors)
+    ignored = (unknown & (mask.voxels == 0)).astype(np.uint8)
+    unlearned = mask.with_voxels(ignored) if ignored.any() else None
+    return ImplantCase(done.scan, mask, unlearned, spec.name, done.lesions, done.distractors)
 
 
 def write_implants(
@@ -180,7 +186,7 @@ def _write_all(
 def _write_one(out: Path, number: int, config: ImplantSetConfig, info: DatasetInfo) -> None:
     case = make_case(number, config, _read_library(config.shapes))
     name = info.training[number]
-    write_case(out, name, case.scan, case.mask, info)
+    write_case(out, name, case.scan, case.mask, info, ignored=case.ignored)
     truth = {"host": case.host, "lesions": [asdict(n) for n in case.lesions], "distractors": case.distractors}
     write_text(_truth_file(out, name), json.dumps(truth) + "\n")
 

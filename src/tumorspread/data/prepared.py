@@ -24,7 +24,7 @@ from tumorspread.errors import DatasetError, OutputError
 from tumorspread.scan.nifti import read_nifti
 from tumorspread.scan.volume import Volume
 
-Prepare = Callable[[Volume, Volume], tuple[NDArray[np.float32], NDArray[np.uint8]]]
+Prepare = Callable[[Volume, Volume, Volume | None], tuple[NDArray[np.float32], NDArray[np.uint8]]]
 
 LAYOUT = "2"
 # What a prepared mask holds.
@@ -67,7 +67,7 @@ def prepare_cases(
     Args:
         cases: to prepare.
         folder: the cache; made where missing.
-        prepare: (scan, mask) to (image, mask) on the network's grid.
+        prepare: (scan, mask, what is ignored or None) to (image, mask) on the network's grid.
         settings: text of all settings that `prepare` depends on; another text is another cache.
         progress: called with (cases done, cases in all).
 
@@ -111,7 +111,10 @@ def _prepare_case(case: Case, folder: Path, prepare: Prepare, stamp: str) -> Non
     scan, mask = read_nifti(case.image), read_nifti(case.mask)
     if not scan.same_grid(mask):
         raise DatasetError(f"{case.name}: image and mask lie on different grids; run `tumorspread data check`")
-    image, prepared_mask = prepare(scan, mask.with_voxels((mask.voxels > 0).astype(np.uint8)))
+    ignored = None if case.ignored is None else read_nifti(case.ignored)
+    if ignored is not None and not scan.same_grid(ignored):
+        raise DatasetError(f"{case.name}: image and what is ignored of it lie on different grids")
+    image, prepared_mask = prepare(scan, _binary(mask), None if ignored is None else _binary(ignored))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "case.json").unlink(missing_ok=True)
@@ -123,6 +126,10 @@ def _prepare_case(case: Case, folder: Path, prepare: Prepare, stamp: str) -> Non
         os.replace(folder / "case.part", folder / "case.json")
     except OSError as error:
         raise OutputError(f"cannot write the cache {folder}: {error.strerror or error}") from error
+
+
+def _binary(mask: Volume) -> Volume:
+    return mask.with_voxels((mask.voxels > 0).astype(np.uint8))
 
 
 def _tumour_centres(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -149,8 +156,9 @@ def _save(path: Path, array: NDArray[Any]) -> None:
 
 
 def _stamp(case: Case) -> str:
-    """What must not have changed since: size and time of both files."""
-    stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in (case.image, case.mask)]
+    """What must not have changed since: size and time of the files."""
+    files = [path for path in (case.image, case.mask, case.ignored) if path is not None]
+    stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     return json.dumps(stats)
 
 

@@ -3,6 +3,7 @@
 MONAI's losses do the sums. Dice: Milletari et al. 2016 (doi:10.1109/3DV.2016.79), taken over the whole batch, so
 that a patch without tumour does not turn one wrong voxel into a loss of 1, unless `per_patch` says otherwise.
 Focal: Lin et al. 2017 (doi:10.1109/ICCV.2017.324). Tversky: Salehi et al. 2017 (doi:10.1007/978-3-319-67389-9_44).
+Dice of each lesion by itself: after the blob loss, Kofler et al. 2023 (doi:10.1007/978-3-031-34048-2_58).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import cc3d
+import numpy as np
 import torch
 from monai.losses import DiceLoss, FocalLoss, TverskyLoss
 from torch import Tensor, nn
@@ -19,6 +22,8 @@ from tumorspread.errors import RecipeError
 
 # A logit that costs nothing where the mask is 0, in any of the losses.
 SURELY_NOT = -30.0
+# How far around a lesion its own Dice looks, in voxels, and the voxels added to both sides of that fraction.
+LESION_MARGIN, LESION_SMOOTH = 4, 1.0
 
 LossName = Literal["dice_bce", "dice", "bce", "focal", "dice_focal", "tversky"]
 
@@ -37,6 +42,8 @@ class LossConfig:
         per_patch: take Dice over each patch by itself, so that a nodule weighs as much as the mass beside it.
         smooth: voxels added to both sides of the fraction in Dice: how many wrong voxels a patch without tumour
             may have before it counts as wholly wrong.
+        lesion_weight: weight of Dice around each lesion by itself, the mean over the lesions of a batch: a nodule of
+            30 voxels costs as much as the mass in the same patch.
     """
 
     name: LossName = "dice_bce"
@@ -47,11 +54,12 @@ class LossConfig:
     tversky_beta: float = 0.7
     per_patch: bool = False
     smooth: float = 1e-5
+    lesion_weight: float = 0.0
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        if min(self.bce_weight, self.tversky_alpha, self.tversky_beta, self.focal_gamma) < 0:
+        if min(self.bce_weight, self.lesion_weight, self.tversky_alpha, self.tversky_beta, self.focal_gamma) < 0:
             raise RecipeError("loss: weights and exponents must not be negative")
         if self.smooth <= 0:
             raise RecipeError(f"loss.smooth {self.smooth}: expected a number above 0")
@@ -83,6 +91,8 @@ class SegmentationLoss(nn.Module):
             if ignored is not None:
                 found = found.masked_fill((_shrink(ignored, level) > 0) & (wanted == 0), SURELY_NOT)
             total = total + share / sum(shares) * self._single(found, wanted)
+            if level is levels[0] and self.config.lesion_weight:
+                total = total + self.config.lesion_weight * lesion_dice_loss(found, wanted)
         return total
 
     def _single(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -100,6 +110,26 @@ class SegmentationLoss(nn.Module):
         if name == "tversky":
             total = total + self.tversky(logits, mask)
         return total
+
+
+def lesion_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """One minus the Dice around each lesion, the mean over all lesions of a batch; 0 where there is none.
+
+    Args:
+        logits: (n, 1, *space).
+        mask: the same shape, 0 or 1; voxels that touch, by a corner too, are one lesion.
+    """
+    losses = []
+    for plane, truth in zip(logits[:, 0], mask[:, 0], strict=True):
+        labels = cc3d.connected_components(truth.detach().cpu().numpy().astype(np.uint8))
+        for number, box in enumerate(cc3d.statistics(labels)["bounding_boxes"][1:], 1):
+            near = tuple(slice(max(0, b.start - LESION_MARGIN), b.stop + LESION_MARGIN) for b in box)
+            own = torch.from_numpy(labels[near] == number).to(plane.device)
+            others = (truth[near] > 0) & ~own
+            found = torch.sigmoid(plane[near]).masked_fill(others, 0)
+            overlap = 2 * found[own].sum() + LESION_SMOOTH
+            losses.append(1 - overlap / (found.sum() + own.sum() + LESION_SMOOTH))
+    return torch.stack(losses).mean() if losses else logits.new_zeros(())
 
 
 def _shrink(mask: Tensor, level: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def prepare_data(folder: Path, names: Sequence[str], recipe: Recipe, cache: Path
     return prepare_cases(
         [case for case in find_cases(folder) if case.name in set(names)],
         cache or folder / ".prepared",
-        prepare=lambda scan, mask: _prepare_case(scan, mask, recipe),
+        prepare=lambda scan, mask, ignored: _prepare_case(scan, mask, ignored, recipe),
         settings=repr((config, REACH_MM if recipe.patch.lungs_only else None)),
     )
 
@@ -111,12 +111,16 @@ def sample_patches(
     )
 
 
-def _prepare_case(scan: Volume, mask: Volume, recipe: Recipe) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _prepare_case(
+    scan: Volume, mask: Volume, ignored: Volume | None, recipe: Recipe
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     (image, way), labels = prepare_scan(scan, recipe.preprocess), prepare_mask(mask, recipe.preprocess)
     if recipe.patch.lungs_only:
         lungs = find_lungs(segment_lungs(scan).labels, way)
         if lungs is not None:
             labels[(lungs.far_mm > REACH_MM) & (labels == 0)] = IGNORED
+    if ignored is not None:
+        labels[(prepare_mask(ignored, recipe.preprocess) > 0) & (labels == 0)] = IGNORED
     return image, labels
 
 
