@@ -18,25 +18,27 @@ from commands import run_command
 JUDGED = ("LIDC-IDRI-0314", "Lung_Dx-A0001", "Lung_Dx-A0002")
 NEGATIVE = "CPTAC-C3N-00247"
 OTHERS = ("LungFCP-01-0001", "ACRIN-FLT-001", "elastix")
-COUNT, HELD_OUT_COUNT = 260, 24
+COUNT_A, COUNT_ALL, HELD_OUT_COUNT = 180, 240, 30
 SHIPPED = Path(__file__).resolve().parents[1] / "src" / "tumorspread" / "model" / "shipped"
 TRUNK = "--set run.epochs=22 --set run.val_every=11 --set optim.final_share=0.25"
-FINE = "--set run.epochs=18 --set run.val_every=6 --set optim.learning_rate=1.5e-3"
+FOLD_A = "--set run.epochs=60 --set run.val_every=10"
+FOLD_B = "--set run.epochs=14 --set run.val_every=7 --set optim.learning_rate=1.5e-3"
+FINAL = "--set run.epochs=22 --set run.val_every=11 --set optim.learning_rate=1.5e-3"
 
 
 def main(data: Path, work: Path, workers: int) -> None:
     """All steps, in order; each that is done is passed over."""
     work.mkdir(parents=True, exist_ok=True)
-    make_set(data, work / "set_a", JUDGED, COUNT, seed=1, workers=workers)
-    make_set(data, work / "set_all", (), COUNT, seed=3, workers=workers)
+    make_set(data, work / "set_a", JUDGED, COUNT_A, seed=11, workers=workers)
+    make_set(data, work / "set_all", (), COUNT_ALL, seed=13, workers=workers)
     make_set(data, work / "held_out_a", (NEGATIVE, *OTHERS), HELD_OUT_COUNT, seed=4, workers=workers)
     make_set(data, work / "held_out_b", (*JUDGED, *OTHERS), HELD_OUT_COUNT, seed=5, workers=workers)
     cache = work / "cache"
     # Split n of a set leaves out its n-th patient: NEGATIVE is the first of set_a and the second of set_all.
     trunk = train(work / "set_a", work / "trunk", cache, TRUNK, fold=1)
-    fold_a = train(work / "set_a", work / "fold_a", cache, f"--start {trunk} {FINE}")
-    fold_b = train(work / "set_all", work / "fold_b", cache, f"--start {trunk} {FINE}", fold=2)
-    final = train(work / "set_all", work / "all", cache, f"--start {fold_a} {FINE}")
+    fold_a = train(work / "set_a", work / "fold_a", cache, f"--start {trunk} {FOLD_A}")
+    fold_b = train(work / "set_all", work / "fold_b", cache, f"--start {trunk} {FOLD_B}", fold=2)
+    final = train(work / "set_all", work / "all", cache, f"--start {fold_a} {FINAL}")
     # Each fold is judged with what the other one's patients say, never with what its own do.
     for judged, scans, onto, out in (
         (fold_a, "held_out_a", fold_b, work / "fold_b.safetensors"),

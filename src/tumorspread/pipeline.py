@@ -96,6 +96,7 @@ def analyse(
         threshold=info.threshold if threshold is None else threshold,
         made_at=_now(),
         operating_point=None if info.detection is None else point,
+        engine=f"{predictor.engine.name} {predictor.engine.precision}",
     )
     analysis = _analysis(volume, found.mask, name, origin, found.remarks, options, lungs)
     return _with_probabilities(analysis, found.probabilities(analysis.lesions), "the weights were not calibrated")

@@ -124,8 +124,10 @@ def test_a_lesion_is_judged_by_what_is_near_it_and_not_by_its_neighbour():
     nodule_alone[0, 0, 15:18, 15:18, 15:18] = 1
     with_mass = torch.where(mask > 0, 30.0, -30.0)
     far = with_mass.clone()
-    far[1] = 30  # a patch without lesion
-    assert lesion_dice_loss(with_mass, mask).item() == lesion_dice_loss(far, mask).item()
+    far[0, 0, 17:, 17:, :4] = 30  # beyond the margin of both
+    assert lesion_dice_loss(with_mass, mask).item() == pytest.approx(0, abs=1e-6)
+    false = 1 - LESION_SMOOTH / (3 * 3 * 4 + LESION_SMOOTH)
+    assert lesion_dice_loss(far, mask).item() == pytest.approx(false / 3)
     blurred = with_mass.clone()
     blurred[0, 0, 15:18, 15:18, 18] = 30
     expected = 1 - (2 * 27 + LESION_SMOOTH) / (27 + 36 + LESION_SMOOTH)
@@ -134,7 +136,7 @@ def test_a_lesion_is_judged_by_what_is_near_it_and_not_by_its_neighbour():
 
 def test_without_lesions_there_is_no_lesion_loss_and_its_weight_is_applied():
     empty = torch.zeros(1, 1, 8, 8)
-    assert lesion_dice_loss(empty, empty).item() == 0
+    assert lesion_dice_loss(empty - 30, empty).item() == 0
     mask = two_lesions()
     logits = torch.randn(mask.shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
     plain = SegmentationLoss(LossConfig())(logits, mask)
@@ -153,3 +155,29 @@ def test_ignored_voxels_cost_nothing_beside_a_lesion():
     loss = SegmentationLoss(LossConfig(lesion_weight=1.0))
     assert loss(logits, mask, ignored).item() == pytest.approx(0, abs=1e-4)
     assert loss(logits, mask).item() > 0.05
+
+
+def test_a_false_alarm_costs_as_much_as_a_missed_nodule_of_its_size():
+    mask = torch.zeros(1, 1, 20, 20, 20)
+    mask[0, 0, 2:5, 2:5, 2:5] = 1
+    missed = torch.full_like(mask, -30.0)
+    false = torch.where(mask > 0, 30.0, -30.0)
+    false[0, 0, 12:15, 12:15, 12:15] = 30
+    both = lesion_dice_loss(missed, mask).item()
+    assert lesion_dice_loss(false, mask).item() * 2 == pytest.approx(both)
+    empty = torch.zeros_like(mask)
+    assert lesion_dice_loss(torch.full_like(mask, -30.0), empty).item() == 0
+    logits = false.requires_grad_()
+    (grad,) = torch.autograd.grad(lesion_dice_loss(0.1 * logits, empty), logits)
+    assert (grad[0, 0, 12:15, 12:15, 12:15] > 0).all()
+    assert (grad[0, 0, 17:] == 0).all()
+
+
+def test_what_grows_out_of_a_lesion_is_no_false_alarm():
+    mask = torch.zeros(1, 1, 30, 12, 12)
+    mask[0, 0, 2:5, 4:7, 4:7] = 1
+    logits = torch.where(mask > 0, 30.0, -30.0)
+    logits[0, 0, 5:28, 5, 5] = 30
+    near = 4
+    expected = 1 - (2 * 27 + LESION_SMOOTH) / (27 + 27 + near + LESION_SMOOTH)
+    assert lesion_dice_loss(logits, mask).item() == pytest.approx(expected, rel=1e-5)

@@ -12,6 +12,7 @@ from tumorspread.errors import ReadError, RecipeError
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.measurement.room import REACH_MM
 from tumorspread.model.detect import box_of_lungs
+from tumorspread.model.engine import TorchEngine
 from tumorspread.model.predict import CONTEXT, Predictor, pick_device, slide
 from tumorspread.model.preprocess import PreprocessConfig
 from tumorspread.model.tiles import tile_places
@@ -62,7 +63,7 @@ class Place(torch.nn.Module):
 def test_a_network_that_looks_at_one_voxel_gives_the_same_in_tiles(shape, tile, overlap):
     scan = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     expected = 1 / (1 + np.exp(-(3 * scan + 0.5)))
-    found = slide(Local(), scan, tile, overlap=overlap, device=CPU)
+    found = slide(TorchEngine(Local(), CPU), scan, tile, overlap=overlap)
     assert found.shape == shape
     assert np.allclose(found, expected, atol=1e-6)
 
@@ -73,7 +74,7 @@ def test_a_whole_scan_in_one_tile_is_the_network_itself():
     scan = np.random.default_rng(0).uniform(-1, 1, (16, 24, 16)).astype(np.float32)
     with torch.inference_mode():
         expected = network(torch.from_numpy(scan)[None, None]).sigmoid()[0, 0].numpy()
-    assert np.allclose(slide(network, scan, scan.shape, overlap=0.5, device=CPU), expected, atol=1e-6)
+    assert np.allclose(slide(TorchEngine(network, CPU), scan, scan.shape, overlap=0.5), expected, atol=1e-6)
 
 
 def test_blending_agrees_with_monai_on_the_same_tiles():
@@ -86,13 +87,13 @@ def test_blending_agrees_with_monai_on_the_same_tiles():
             torch.from_numpy(scan)[None, None], (16, 16, 16), 1, lambda x: network(x).sigmoid(), overlap=0.5,
             mode="gaussian", sigma_scale=0.125,
         )[0, 0].numpy()  # fmt: skip
-    found = slide(network, scan, (16, 16, 16), overlap=0.5, device=CPU)
+    found = slide(TorchEngine(network, CPU), scan, (16, 16, 16), overlap=0.5)
     assert np.abs(found - expected).max() < 2e-3
 
 
 def test_the_middle_of_a_tile_outweighs_its_border():
     """Two windows that half overlap: where one is at its right border and the other in its middle, the middle wins."""
-    found = slide(Place(), np.zeros((16, 16, 24), np.float32), (16, 16, 16), overlap=0.5, device=CPU)[8, 8]
+    found = slide(TorchEngine(Place(), CPU), np.zeros((16, 16, 24), np.float32), (16, 16, 16), overlap=0.5)[8, 8]
     middle_of_second = 1 / (1 + np.exp(-np.linspace(-4, 4, 16)[7]))
     assert abs(found[15] - middle_of_second) < 0.05
 
@@ -105,13 +106,13 @@ def test_mirrored_predictions_turn_with_the_scan(tile):
     scan = np.random.default_rng(0).uniform(-1, 1, (16, 16, 16)).astype(np.float32)
     turned = np.ascontiguousarray(scan[:, :, ::-1])
     for mirror in (True, False):
-        first, second = (slide(network, s, tile, overlap=0, device=CPU, mirror=mirror) for s in (scan, turned))
+        first, second = (slide(TorchEngine(network, CPU), s, tile, overlap=0, mirror=mirror) for s in (scan, turned))
         assert np.allclose(first[:, :, ::-1], second, atol=1e-5) == mirror
 
 
 def test_progress_counts_every_tile():
     calls = []
-    slide(Local(), np.zeros((20, 20, 20), np.float32), (16, 16, 16), overlap=0, device=CPU,
+    slide(TorchEngine(Local(), CPU), np.zeros((20, 20, 20), np.float32), (16, 16, 16), overlap=0,
           progress=lambda done, total: calls.append((done, total)))  # fmt: skip
     assert calls[-1] == (8, 8)
 

@@ -39,7 +39,8 @@ class ScanInfo:
 class Origin:
     """What made these findings: software, the mask's source, the weights (None for a mask brought along).
 
-    The operating point is that of the detection; None for weights that were not calibrated.
+    The operating point is that of the detection; None for weights that were not calibrated. `engine` is what computed
+    the network, and in which precision: in bf16 a voxel at the rim may fall otherwise than in fp32.
     """
 
     software: str
@@ -49,6 +50,7 @@ class Origin:
     threshold: float | None = None
     made_at: str | None = None
     operating_point: str | None = None
+    engine: str | None = None
 
 
 @dataclass(frozen=True)

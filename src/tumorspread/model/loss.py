@@ -15,6 +15,7 @@ import cc3d
 import numpy as np
 import torch
 from monai.losses import DiceLoss, FocalLoss, TverskyLoss
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,6 +25,8 @@ from tumorspread.errors import RecipeError
 SURELY_NOT = -30.0
 # How far around a lesion its own Dice looks, in voxels, and the voxels added to both sides of that fraction.
 LESION_MARGIN, LESION_SMOOTH = 4, 1.0
+# From which probability on a piece beside all lesions is a false one.
+FALSE_FROM = 0.3
 
 LossName = Literal["dice_bce", "dice", "bce", "focal", "dice_focal", "tversky"]
 
@@ -42,8 +45,8 @@ class LossConfig:
         per_patch: take Dice over each patch by itself, so that a nodule weighs as much as the mass beside it.
         smooth: voxels added to both sides of the fraction in Dice: how many wrong voxels a patch without tumour
             may have before it counts as wholly wrong.
-        lesion_weight: weight of Dice around each lesion by itself, the mean over the lesions of a batch: a nodule of
-            30 voxels costs as much as the mass in the same patch.
+        lesion_weight: weight of Dice of each lesion by itself, the mean over the true and false ones of a batch: a
+            nodule of 30 voxels costs as much as the mass in the same patch, and a false alarm as much as a miss.
     """
 
     name: LossName = "dice_bce"
@@ -113,23 +116,41 @@ class SegmentationLoss(nn.Module):
 
 
 def lesion_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """One minus the Dice around each lesion, the mean over all lesions of a batch; 0 where there is none.
+    """One minus the Dice of each lesion by itself, the mean over all, true and false; 0 where there is none.
+
+    A true lesion is judged by what is found around it; voxels that touch, by a corner too, are one lesion. A false one,
+    that is a connected piece above `FALSE_FROM` which touches no true one, has nothing to overlap with: so one false
+    alarm costs as much as one miss.
 
     Args:
         logits: (n, 1, *space).
-        mask: the same shape, 0 or 1; voxels that touch, by a corner too, are one lesion.
+        mask: the same shape, 0 or 1.
     """
     losses = []
-    for plane, truth in zip(logits[:, 0], mask[:, 0], strict=True):
+    for plane, truth in zip(torch.sigmoid(logits[:, 0]), mask[:, 0], strict=True):
         labels = cc3d.connected_components(truth.detach().cpu().numpy().astype(np.uint8))
         for number, box in enumerate(cc3d.statistics(labels)["bounding_boxes"][1:], 1):
             near = tuple(slice(max(0, b.start - LESION_MARGIN), b.stop + LESION_MARGIN) for b in box)
             own = torch.from_numpy(labels[near] == number).to(plane.device)
             others = (truth[near] > 0) & ~own
-            found = torch.sigmoid(plane[near]).masked_fill(others, 0)
+            found = plane[near].masked_fill(others, 0)
             overlap = 2 * found[own].sum() + LESION_SMOOTH
-            losses.append(1 - overlap / (found.sum() + own.sum() + LESION_SMOOTH))
-    return torch.stack(losses).mean() if losses else logits.new_zeros(())
+            losses.append((1 - overlap / (found.sum() + own.sum() + LESION_SMOOTH))[None])
+        losses.append(_false_lesions(plane, labels))
+    each = torch.cat(losses)
+    return each.mean() if len(each) else logits.new_zeros(())
+
+
+def _false_lesions(probability: Tensor, true_labels: NDArray[np.integer]) -> Tensor:
+    """The loss of each piece that touches no true lesion."""
+    found = probability.detach().cpu().numpy() > FALSE_FROM
+    pieces, count = cc3d.connected_components(found | (true_labels > 0), return_N=True)
+    touched = np.zeros(count + 1, bool)
+    touched[np.unique(pieces[true_labels > 0])] = True
+    touched[0] = True
+    where = torch.from_numpy(pieces.astype(np.int64)).to(probability.device)
+    sums = probability.new_zeros(count + 1).index_add_(0, where.flatten(), probability.flatten())
+    return 1 - LESION_SMOOTH / (sums[torch.from_numpy(~touched).to(sums.device)] + LESION_SMOOTH)
 
 
 def _shrink(mask: Tensor, level: Tensor) -> Tensor:

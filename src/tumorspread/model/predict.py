@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tumorspread.errors import ReadError, RecipeError
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.model.candidates import Point
 from tumorspread.model.detect import Detected, LungSpace, box_of_lungs, find_lungs, judge
+from tumorspread.model.engine import Engine, EngineName, Precision, pick_engine
 from tumorspread.model.preprocess import Way, prepare_scan
 from tumorspread.model.tiles import blend_weights, pad, tile_places
 from tumorspread.model.unet import UNet, fold_norms
@@ -45,11 +45,13 @@ class Predictor:
         weights: the weights file, or the name of weights that come with the package.
         device: `cpu`, `cuda`, `cuda:1`, ...; None takes CUDA where there is one.
         overlap: share of a tile's edge that neighbouring tiles have in common, 0 to 0.9.
-        threads: CPU threads; None leaves torch's choice.
+        threads: CPU threads; None leaves the engine's choice.
+        engine: what computes the network, `torch` or `openvino`; `auto` takes OpenVINO on a CPU.
+        precision: on a CPU, `fp32` or `bf16`; `auto` takes bf16 where the CPU has it.
 
     Raises:
-        WeightsError: see `load_weights`.
-        RecipeError: an unknown device or an overlap out of range.
+        WeightsError: see `load_weights` and `pick_engine`.
+        RecipeError: an unknown device or engine, or an overlap out of range.
     """
 
     def __init__(
@@ -59,15 +61,21 @@ class Predictor:
         device: str | None = None,
         overlap: float = 0.5,
         threads: int | None = None,
+        engine: EngineName = "auto",
+        precision: Precision = "auto",
     ) -> None:
         if not 0 <= overlap <= 0.9:
             raise RecipeError(f"overlap {overlap}: expected 0 to 0.9")
         if threads is not None:
             torch.set_num_threads(threads)
-        network, self.info = load_weights(find_weights(weights))
+        path = find_weights(weights)
+        network, self.info = load_weights(path)
         self.device = pick_device(device)
         self.overlap = overlap
-        self.network = place_network(fold_norms(network), self.device)
+        folded = place_network(fold_norms(network), self.device)
+        self.engine = pick_engine(
+            folded, self.info, path, self.device, name=engine, precision=precision, threads=threads
+        )
 
     def read(self, path: Path, *, series: str | None = None) -> Volume:
         """Read a scan for these weights; those trained on grey images take pictures too.
@@ -170,12 +178,11 @@ class Predictor:
 
     def _slide(self, prepared: NDArray[np.float32], progress: Progress | None) -> NDArray[np.float32]:
         return slide(
-            self.network,
+            self.engine,
             prepared,
             self.info.tile,
             overlap=self.overlap,
             mirror=self.info.mirror,
-            device=self.device,
             progress=progress,
         )
 
@@ -196,27 +203,22 @@ def _check_threshold(threshold: float | None) -> None:
 
 
 def slide(
-    network: UNet,
+    engine: Engine,
     prepared: NDArray[np.float32],
     tile: tuple[int, ...],
     *,
     overlap: float,
-    device: torch.device,
     mirror: bool = False,
-    is_half: bool = False,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Tumour probabilities of a prepared scan, from overlapping tiles blended with Gaussian weights.
 
     Args:
-        network: in evaluation mode, on `device`.
+        engine: the network.
         prepared: (z, y, x), values in -1..1.
         tile: edges of the window, (z, y, x), or (y, x) for a 2-D network, which sees slice by slice.
         overlap: share of an edge that neighbours have in common.
-        device: where the network is.
         mirror: average over all flips of a tile, at 4 (2-D) or 8 (3-D) times the cost.
-        is_half: compute in bf16 on a CPU too, sooner and to three digits; a CPU without the instructions emulates them
-            at forty times the cost. A GPU always computes in fp16.
         progress: called with (tiles done, tiles in all).
 
     Returns:
@@ -232,7 +234,7 @@ def slide(
     for start in range(0, len(places), batch):
         group = places[start : start + batch]
         tiles = np.stack([padded[p] for p in group])
-        probabilities = _run(network, tiles, len(tile), device, mirror, device.type == "cuda" or is_half)
+        probabilities = _answer(engine, tiles if len(tile) == 2 else tiles[:, None], mirror).reshape(tiles.shape)
         for place, probability in zip(group, probabilities, strict=True):
             total[place] += probability * blend
             weight[place] += blend
@@ -265,16 +267,11 @@ def place_network(network: UNet, device: torch.device) -> UNet:
     return network.to(device=device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
 
-def _run(
-    network: UNet, tiles: NDArray[np.float32], dims: int, device: torch.device, mirror: bool, is_half: bool
-) -> NDArray[np.float32]:
-    batch = torch.from_numpy(tiles).to(device)
-    batch = batch if dims == 2 else batch[:, None]
-    half = torch.float16 if device.type == "cuda" else torch.bfloat16
-    flips = [axes for n in range(dims + 1) for axes in combinations(range(2, 2 + dims), n)] if mirror else [()]
-    total = torch.zeros_like(batch)
-    with torch.inference_mode(), torch.autocast(device.type, half, enabled=is_half):
-        for axes in flips:
-            logits: Tensor = network(batch.flip(axes))
-            total += logits.float().sigmoid().flip(axes)
-    return np.asarray((total / len(flips)).cpu().numpy()).reshape(tiles.shape)
+def _answer(engine: Engine, tiles: NDArray[np.float32], mirror: bool) -> NDArray[np.float32]:
+    """The probabilities of tiles (n, 1, *edges), or their mean over all flips."""
+    if not mirror:
+        return engine(tiles)
+    space = range(2, tiles.ndim)
+    flips = [axes for n in range(len(space) + 1) for axes in combinations(space, n)]
+    turned = (np.flip(engine(np.ascontiguousarray(np.flip(tiles, axes))), axes) for axes in flips)
+    return np.asarray(sum(turned) / np.float32(len(flips)), np.float32)

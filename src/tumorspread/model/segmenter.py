@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from tumorspread.data.prepared import IGNORED, TUMOUR
+from tumorspread.model.engine import TorchEngine, has_bf16
 from tumorspread.model.loss import SegmentationLoss
 from tumorspread.model.predict import place_network, slide
 from tumorspread.model.recipe import Recipe
@@ -67,13 +68,11 @@ class Segmenter(pl.LightningModule):  # type: ignore[misc]
         """Segment one prepared scan (image, mask) and add its metrics."""
         image, mask = case
         probability = slide(
-            self.kept,
+            TorchEngine(self.kept, self.device, is_half=has_bf16()),
             np.asarray(image, np.float32),
             self.recipe.patch.size,
             overlap=self.recipe.run.val_overlap,
-            device=self.device,
             mirror=self.recipe.run.mirror,
-            is_half=torch.cpu._is_avx512_bf16_supported(),
         )
         marked = (probability > self.recipe.run.threshold) & (mask != IGNORED)
         values = compare_counts(marked, np.asarray(mask) == TUMOUR)
