@@ -1,8 +1,9 @@
 """What weights find in chests that they were not trained on: real tumours, synthetic ones in real chests, and none.
 
-Prints a table, then lines `name value` for all that `--left-out` allows: a case of a patient that was trained on is not
-judged. Usage: python bench/model_report.py WEIGHTS [--left-out PATIENT ...] [--data FOLDER] [--pictures FOLDER]
-       [--tumours N]
+Prints a table, then lines `name value` for all that was left out of a training: a case of a patient that was trained on
+is not judged. WEIGHTS is a file, with the patients that it has not seen named by `--left-out`, or a folder with a file
+PATIENT.safetensors for each: weights and a calibration that saw nothing of that one, as `make weights` leaves it.
+Usage: python bench/model_report.py WEIGHTS [--left-out PATIENT ...] [--data FOLDER] [--pictures FOLDER] [--tumours N]
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ from tumorspread.data.acquisition import AcquisitionConfig
 from tumorspread.data.convert import convert_patches
 from tumorspread.data.hosts import find_list, read_hosts
 from tumorspread.data.implant import ImplantConfig
-from tumorspread.data.implant_set import ImplantSetConfig, make_case
+from tumorspread.data.implant_set import ImplantCase, ImplantSetConfig, make_case
 from tumorspread.data.shapes import ShapeLibrary
 from tumorspread.evaluate import Job, evaluate
 from tumorspread.measurement.metrics import FOUND_SHARE
@@ -53,17 +55,21 @@ SEED = 1000
 
 @dataclass(frozen=True)
 class Judge:
-    """The weights, the data, and which patients the weights have not seen."""
+    """The data, and the weights: by patient those that have not seen the patient, and under "" those for all others."""
 
-    predictor: Predictor
+    predictors: dict[str, Predictor]
     data: Path
-    unseen: tuple[str, ...]
     pictures: Path | None
     tumours: int = 50
 
-    def look(self, name: str, scan: Volume) -> Analysis:
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The patients that are judged."""
+        return tuple(patient for patient in self.predictors if patient)
+
+    def look(self, name: str, scan: Volume, patient: str = "") -> Analysis:
         """Analyse a scan, and keep the result where pictures are wanted."""
-        analysis = analyse(scan, self.predictor, source=name)
+        analysis = analyse(scan, self.predictors[patient], source=name)
         burden = analysis.findings.burden
         lesions = ", ".join(f"{n.volume_ml:.2f}" for n in analysis.findings.lesions[:6])
         print(f"{name:<28}{burden.count:>8}{burden.volume_ml:>12.2f}   {lesions}", flush=True)
@@ -79,9 +85,10 @@ def main(judge: Judge) -> None:
     figures: dict[str, float] = {}
     for part in PARTS:
         figures |= part(judge)
-    print(
-        f"\nLesions by {judge.predictor.info.detection.fitted if judge.predictor.info.detection else 'no calibration'}"
-    )
+    print()
+    for patient, predictor in judge.predictors.items():
+        fitted = predictor.info.detection.fitted if predictor.info.detection else "nothing"
+        print(f"{patient or 'others'}: {predictor.info.name}, calibrated by {fitted}; {predictor.engine.precision}")
     for name, value in figures.items():
         print(f"{name} {value:.3f}")
 
@@ -93,7 +100,7 @@ def lidc(judge: Judge) -> dict[str, float]:
     scan = read(judge.data / "scans" / "LIDC-IDRI-0314.nii.gz")
     consensus = read_mask(judge.data / "scans" / "LIDC-IDRI-0314_nodule.nii.gz", scan).voxels > 0
     readers = [read_mask(judge.data / "scans" / f"{name}.nii.gz", scan).voxels > 0 for name in READERS]
-    found = judge.look("LIDC-IDRI-0314", scan).lesions.voxels
+    found = judge.look("LIDC-IDRI-0314", scan, "LIDC-IDRI-0314").lesions.voxels
     touching = np.unique(found[consensus & (found > 0)])
     return {
         "lidc_dice": dice(np.isin(found, touching) & (found > 0), consensus),
@@ -118,7 +125,7 @@ def lung_dx(judge: Judge) -> dict[str, float]:
         if patient not in judge.unseen:
             continue
         scan = read(judge.data / path)
-        found = judge.look(f"{patient}_{name[-2:]}", scan).lesions
+        found = judge.look(f"{patient}_{name[-2:]}", scan, patient).lesions
         inside = set()
         for z, (x0, y0, x1, y1) in boxes[name]:
             labels = found.voxels[z, y0 : y1 + 1, x0 : x1 + 1]
@@ -137,7 +144,7 @@ def negative(judge: Judge) -> dict[str, float]:
     if "CPTAC-C3N-00247" not in judge.unseen:
         return {}
     scan = read(judge.data / "scans" / "CPTAC-C3N-00247.nii.gz")
-    return {"negative_fp": float(judge.look("CPTAC-C3N-00247", scan).findings.burden.count)}
+    return {"negative_fp": float(judge.look("CPTAC-C3N-00247", scan, "CPTAC-C3N-00247").findings.burden.count)}
 
 
 def listed(judge: Judge) -> dict[str, float]:
@@ -159,10 +166,10 @@ def stability(judge: Judge) -> dict[str, float]:
     made = ImplantConfig(lesions=(6, 6), masses=1)
     config = ImplantSetConfig((hosts[0],), judge.data, judge.data / "lesion_masks", SEED, plain, made, empty_p=0.0)
     scan = make_case(3, config, ShapeLibrary.read(judge.data / "lesion_masks")).scan
-    mask = judge.look("stability", scan).mask.voxels > 0
+    mask = judge.look("stability", scan, hosts[0].who).mask.voxels > 0
     figures = {}
     for name, other in variants(scan):
-        back = resample_mask(judge.look(f"stability_{name}", other).mask, scan)
+        back = resample_mask(judge.look(f"stability_{name}", other, hosts[0].who).mask, scan)
         figures[f"stability_{name}"] = dice(back, mask)
     return {**figures, "stability_dice": min(figures.values())}
 
@@ -179,15 +186,16 @@ def msd_patches(judge: Judge) -> dict[str, float]:
 
 def synthetic(judge: Judge) -> dict[str, float]:
     """Tumours put into the chests of unseen patients: recall by size, Dice, false lesions, calibration."""
-    sizes, was_found, dices, false, likely, is_tumour = [], [], [], [], [], []
-    for name, case in synthetic_cases(judge):
-        analysis = judge.look(name, case.scan)
+    sizes, was_found, owners, dices, false, likely, is_tumour = [], [], [], [], [], [], []
+    for patient, name, case in synthetic_cases(judge):
+        analysis = judge.look(name, case.scan, patient)
         labels, truth = analysis.lesions.voxels, case.mask.voxels > 0
         if case.ignored is not None:
             labels = np.where(case.ignored.voxels > 0, 0, labels)
         for lesion in case.lesions:
             near = ball(case.mask, lesion.centre_mm, lesion.diameter_mm / 2) & truth
             sizes.append(lesion.diameter_mm)
+            owners.append(patient)
             was_found.append(bool((labels[near] > 0).mean() >= FOUND_SHARE) if near.any() else False)
         right = set(np.unique(labels[truth & (labels > 0)]).tolist())
         false.append(len(set(np.unique(labels[labels > 0]).tolist()) - right))
@@ -198,7 +206,11 @@ def synthetic(judge: Judge) -> dict[str, float]:
                 is_tumour.append(n.id in right)
     if not sizes:
         return {}
-    size, hit = np.array(sizes), np.array(was_found)
+    size, hit, owner = np.array(sizes), np.array(was_found), np.array(owners)
+    for patient in judge.unseen:
+        for low, high in pairwise((0, 5, 10, 20, 50, 1000)):
+            which = (owner == patient) & (size >= low) & (size < high)
+            print(f"{patient:<28}{low:>4} to {high:>4} mm: found {hit[which].sum()} of {which.sum()}")
     figures = {
         "synthetic_tumours": float(len(size)),
         "synthetic_recall_10mm": float(hit[size >= 10].mean()),
@@ -211,7 +223,7 @@ def synthetic(judge: Judge) -> dict[str, float]:
     return figures
 
 
-def synthetic_cases(judge: Judge) -> Iterator[tuple[str, object]]:
+def synthetic_cases(judge: Judge) -> Iterator[tuple[str, str, ImplantCase]]:
     """Cases in each unseen patient until that one has enough tumours."""
     shapes = judge.data / "lesion_masks"
     library = ShapeLibrary.read(shapes)
@@ -221,8 +233,17 @@ def synthetic_cases(judge: Judge) -> Iterator[tuple[str, object]]:
         number = count = 0
         while count < judge.tumours:
             case = make_case(number, config, library)
-            yield f"{patient}_synthetic_{number}", case
+            yield patient, f"{patient}_synthetic_{number}", case
             number, count = number + 1, count + len(case.lesions)
+
+
+def load(weights: Path, left_out: list[str]) -> dict[str, Predictor]:
+    """The weights by patient; see `Judge`."""
+    files = {path.stem: path for path in sorted(weights.glob("*.safetensors"))} if weights.is_dir() else {}
+    if not files:
+        return dict.fromkeys(("", *left_out), Predictor(weights))
+    found = {patient: Predictor(path) for patient, path in files.items() if not left_out or patient in left_out}
+    return {"": next(iter(found.values())), **found}
 
 
 def ball(grid: Volume, centre_mm: tuple[float, float, float], radius_mm: float) -> np.ndarray:
@@ -259,4 +280,4 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     if not (asked.data / "scans").is_dir():
         sys.exit(f"no real scans at {asked.data}; name the folder with --data")
-    main(Judge(Predictor(asked.weights), asked.data, tuple(asked.left_out), asked.pictures, asked.tumours))
+    main(Judge(load(asked.weights, asked.left_out), asked.data, asked.pictures, asked.tumours))

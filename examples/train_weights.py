@@ -2,7 +2,8 @@
 
 Started again, it goes on where it stopped. The trunk is trained without the patients that weights are judged on. Fold A
 takes the negative patient back and is judged on the others; fold B takes the others back and is judged on the negative
-one; each with the calibration of the other. Fold A then goes on with all patients: what ships, with its calibration.
+one. Fold A then goes on with all patients: what ships, with the calibration of fold A. WORK_FOLDER/folds gets, for each
+patient, weights and a calibration that saw nothing of that patient: what `make model-report WEIGHTS=...` takes.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
 """
 
@@ -32,23 +33,22 @@ def main(data: Path, work: Path, workers: int) -> None:
     make_set(data, work / "set_a", JUDGED, COUNT_A, seed=11, workers=workers)
     make_set(data, work / "set_all", (), COUNT_ALL, seed=13, workers=workers)
     make_set(data, work / "held_out_a", (NEGATIVE, *OTHERS), HELD_OUT_COUNT, seed=4, workers=workers)
-    make_set(data, work / "held_out_b", (*JUDGED, *OTHERS), HELD_OUT_COUNT, seed=5, workers=workers)
-    cache = work / "cache"
     # Split n of a set leaves out its n-th patient: NEGATIVE is the first of set_a and the second of set_all.
-    trunk = train(work / "set_a", work / "trunk", cache, TRUNK, fold=1)
-    fold_a = train(work / "set_a", work / "fold_a", cache, f"--start {trunk} {FOLD_A}")
-    fold_b = train(work / "set_all", work / "fold_b", cache, f"--start {trunk} {FOLD_B}", fold=2)
-    final = train(work / "set_all", work / "all", cache, f"--start {fold_a} {FINAL}")
-    # Each fold is judged with what the other one's patients say, never with what its own do.
-    for judged, scans, onto, out in (
-        (fold_a, "held_out_a", fold_b, work / "fold_b.safetensors"),
-        (fold_b, "held_out_b", fold_a, work / "fold_a.safetensors"),
-        (fold_a, "held_out_a", final, SHIPPED / "lung.safetensors"),
-    ):
-        run_command(f"calibrate {judged} {work / scans} --split all --onto {onto} -o {out} --half --force")
+    trunk = train(work / "set_a", work / "trunk", TRUNK, fold=1)
+    fold_a = train(work / "set_a", work / "fold_a", f"--start {trunk} {FOLD_A}")
+    fold_b = train(work / "set_all", work / "fold_b", f"--start {trunk} {FOLD_B}", fold=2)
+    final = train(work / "set_all", work / "all", f"--start {fold_a} {FINAL}")
+    (work / "folds").mkdir(exist_ok=True)
+    for fold, patient in enumerate(JUDGED, 1):
+        # Split n of the held-out scans is without their n-th patient.
+        out = work / "folds" / f"{patient}.safetensors"
+        run_command(f"calibrate {fold_a} {work / 'held_out_a'} --split train --fold {fold} -o {out} --half --force")
+    everyone = f"calibrate {fold_a} {work / 'held_out_a'} --split all --half --force"
+    run_command(f"{everyone} --onto {fold_b} -o {work / 'folds' / NEGATIVE}.safetensors")
+    run_command(f"{everyone} --onto {final} -o {SHIPPED / 'lung.safetensors'}")
     if not (work / "patches").exists():
         run_command(f"data convert {data / 'msd_patches'} -o {work / 'patches'} --seed 6")
-    flat = train(work / "patches", work / "flat", None, "--recipe msd-patches")
+    flat = train(work / "patches", work / "flat", "--recipe msd-patches")
     shutil.copy(flat, SHIPPED / "msd-patches.safetensors")
 
 
@@ -61,9 +61,9 @@ def make_set(data: Path, out: Path, leave_out: tuple[str, ...], count: int, *, s
     )
 
 
-def train(data: Path, out: Path, cache: Path | None, settings: str, *, fold: int = 0) -> Path:
+def train(data: Path, out: Path, settings: str, *, fold: int = 0) -> Path:
     """The weights of one training; goes on where it was cut off."""
-    where = f"train {data} -o {out} --fold {fold}" + ("" if cache is None else f" --cache {cache}")
+    where = f"train {data} -o {out} --fold {fold}"
     if (out / "curves.png").exists():
         return out / "weights.safetensors"
     if (out / "last.ckpt").exists():
