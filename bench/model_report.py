@@ -2,7 +2,7 @@
 
 Prints a table, then lines `name value` for all that was left out of a training: a case of a patient that was trained on
 is not judged. WEIGHTS is a file, with the patients that it has not seen named by `--left-out`, or a folder with a file
-PATIENT.safetensors for each: weights and a calibration that saw nothing of that one, as `make weights` leaves it.
+PATIENT.safetensors for each that was left out, as `make weights` leaves it; the other scans are then judged by `lung`.
 Usage: python bench/model_report.py WEIGHTS [--left-out PATIENT ...] [--data FOLDER] [--pictures FOLDER] [--tumours N]
 """
 
@@ -30,6 +30,7 @@ from tumorspread.data.implant_set import ImplantCase, ImplantSetConfig, make_cas
 from tumorspread.data.shapes import ShapeLibrary
 from tumorspread.evaluate import Job, evaluate
 from tumorspread.measurement.metrics import FOUND_SHARE
+from tumorspread.measurement.pieces import drop_unknown
 from tumorspread.model.candidates import expected_calibration_error
 from tumorspread.model.predict import Predictor
 from tumorspread.report.folder import write_analysis
@@ -165,12 +166,13 @@ def stability(judge: Judge) -> dict[str, float]:
     plain = AcquisitionConfig(slice_mm=(0.0,), size=(1.0, 1.0), kernel_p=0.0, dose_p=0.0, pixel_mm=0.1)
     made = ImplantConfig(lesions=(6, 6), masses=1)
     config = ImplantSetConfig((hosts[0],), judge.data, judge.data / "lesion_masks", SEED, plain, made, empty_p=0.0)
-    scan = make_case(3, config, ShapeLibrary.read(judge.data / "lesion_masks")).scan
-    mask = judge.look("stability", scan, hosts[0].who).mask.voxels > 0
+    case = make_case(3, config, ShapeLibrary.read(judge.data / "lesion_masks"))
+    scan = case.scan
+    mask = without_unknown(judge.look("stability", scan, hosts[0].who).mask.voxels > 0, case)
     figures = {}
     for name, other in variants(scan):
         back = resample_mask(judge.look(f"stability_{name}", other, hosts[0].who).mask, scan)
-        figures[f"stability_{name}"] = dice(back, mask)
+        figures[f"stability_{name}"] = dice(without_unknown(back, case), mask)
     return {**figures, "stability_dice": min(figures.values())}
 
 
@@ -190,8 +192,7 @@ def synthetic(judge: Judge) -> dict[str, float]:
     for patient, name, case in synthetic_cases(judge):
         analysis = judge.look(name, case.scan, patient)
         labels, truth = analysis.lesions.voxels, case.mask.voxels > 0
-        if case.ignored is not None:
-            labels = np.where(case.ignored.voxels > 0, 0, labels)
+        labels = np.where(without_unknown(labels > 0, case), labels, 0)
         for lesion in case.lesions:
             near = ball(case.mask, lesion.centre_mm, lesion.diameter_mm / 2) & truth
             sizes.append(lesion.diameter_mm)
@@ -223,6 +224,11 @@ def synthetic(judge: Judge) -> dict[str, float]:
     return figures
 
 
+def without_unknown(found: np.ndarray, case: ImplantCase) -> np.ndarray:
+    """A mask without what lies where the host may have a tumour that nobody outlined."""
+    return found if case.ignored is None else drop_unknown(found, case.mask.voxels > 0, case.ignored.voxels > 0)
+
+
 def synthetic_cases(judge: Judge) -> Iterator[tuple[str, str, ImplantCase]]:
     """Cases in each unseen patient until that one has enough tumours."""
     shapes = judge.data / "lesion_masks"
@@ -242,8 +248,10 @@ def load(weights: Path, left_out: list[str]) -> dict[str, Predictor]:
     files = {path.stem: path for path in sorted(weights.glob("*.safetensors"))} if weights.is_dir() else {}
     if not files:
         return dict.fromkeys(("", *left_out), Predictor(weights))
-    found = {patient: Predictor(path) for patient, path in files.items() if not left_out or patient in left_out}
-    return {"": next(iter(found.values())), **found}
+    if unknown := set(left_out) - set(files):
+        sys.exit(f"{weights} has no weights for {', '.join(sorted(unknown))}")
+    chosen = {patient: path for patient, path in files.items() if not left_out or patient in left_out}
+    return {"": Predictor("lung"), **{patient: Predictor(path) for patient, path in chosen.items()}}
 
 
 def ball(grid: Volume, centre_mm: tuple[float, float, float], radius_mm: float) -> np.ndarray:

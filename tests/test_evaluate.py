@@ -88,6 +88,42 @@ def test_weights_are_calibrated_on_the_scans_of_a_data_set(tmp_path):
     assert done.detection.recall == (1.0, 1.0, 1.0)
 
 
+class Dreaming(Truthful):
+    """A truthful predictor that also marks a block of 4 x 6 pixels in each slice."""
+
+    def mask(self, scan, *, threshold=None, progress=None):
+        marked = np.asarray(scan.voxels) > 0.5
+        marked[:, 2:6, 24:30] = True
+        return scan.with_voxels(marked), ()
+
+
+def test_what_a_case_ignores_counts_neither_for_nor_against(data, predictor, tmp_path):
+    before = evaluate(Dreaming(predictor), Job(data, "test", tmp_path / "before")).cases[0]
+    mask = read_nifti(data / "labelsTr" / "c.nii.gz")
+    assert not mask.voxels[:, 2:6, 23:31].any()
+    unknown = np.zeros(mask.shape, np.uint8)
+    unknown[:, 3:5, 25:27] = 1  # the block reaches out of it on all sides
+    (data / "ignoreTr").mkdir()
+    write_nifti(mask.with_voxels(unknown), data / "ignoreTr" / "c.nii.gz")
+    after = evaluate(Dreaming(predictor), Job(data, "test", tmp_path / "after")).cases[0]
+    assert before.metrics.dice < 1
+    assert after.metrics.dice == 1
+    written = [read_nifti(tmp_path / name / "c.nii.gz").voxels for name in ("before", "after")]
+    assert np.array_equal(*written)
+
+
+def test_a_calibration_does_not_count_what_its_cases_ignore(tmp_path):
+    config = PhantomConfig(spacing_mm=(6.0, 5.0, 5.0), vessels=5, tumours=(2, 2), diameter_mm=(20.0, 30.0))
+    cases = find_cases(write_phantoms(tmp_path / "phantoms", 3, config=config))
+    (tmp_path / "phantoms" / "ignoreTr").mkdir()
+    for case in cases:
+        mask = read_nifti(case.mask)
+        everywhere = mask.with_voxels((mask.voxels == 0).astype(np.uint8))
+        write_nifti(everywhere, tmp_path / "phantoms" / "ignoreTr" / case.mask.name)
+    with pytest.raises(RecipeError, match="0 others"):
+        calibrate_on(Telling(cases), find_cases(tmp_path / "phantoms"))
+
+
 def test_a_perfect_model_scores_one_and_its_masks_are_written(data, predictor, tmp_path):
     result = evaluate(Truthful(predictor), Job(data, "all", tmp_path / "masks"))
     assert [score.case for score in result.cases] == ["a", "b", "c"]

@@ -13,8 +13,9 @@ from tumorspread.data.splits import read_split
 from tumorspread.errors import DatasetError, GeometryError, ReadError, RecipeError
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.measurement.metrics import compare_masks
+from tumorspread.measurement.pieces import drop_unknown
 from tumorspread.measurement.summary import CaseScore, Evaluation, summarise
-from tumorspread.model.calibrate import Calibration, calibrate, hold_out
+from tumorspread.model.calibrate import THRESHOLDS, Calibration, calibrate, hold_out
 from tumorspread.model.predict import Predictor
 from tumorspread.model.preprocess import prepare_mask
 from tumorspread.model.weights import WeightsInfo
@@ -92,7 +93,9 @@ def calibrate_on(
         probability, way, lungs = predictor.look(scan, segment_lungs(scan).labels)
         truth = prepare_mask(read_mask(case.mask, scan), predictor.info.preprocess) > 0
         if case.ignored is not None:
-            probability[prepare_mask(read_mask(case.ignored, scan), predictor.info.preprocess) > 0] = 0
+            unknown = prepare_mask(read_mask(case.ignored, scan), predictor.info.preprocess) > 0
+            least = probability > min(THRESHOLDS)
+            probability[least & ~drop_unknown(least, truth, unknown)] = 0
         held_out.append(hold_out(probability, truth, lungs, float(np.prod(way.target_spacing_mm))))
         if progress is not None:
             progress(len(held_out), len(cases))
@@ -146,7 +149,7 @@ def _score(predictor: Predictor, job: Job, cases: tuple[Case, ...], info: Datase
         write_nifti(predicted.with_voxels(predicted.voxels.astype(np.uint8)), job.out / f"{case.name}.nii.gz")
         if case.ignored is not None:
             unknown = read_mask(case.ignored, scan).voxels > 0
-            predicted = predicted.with_voxels(predicted.voxels & ~unknown)
+            predicted = predicted.with_voxels(drop_unknown(predicted.voxels, truth.voxels > 0, unknown))
         yield CaseScore(case.name, compare_masks(predicted, truth, surfaces=info.slices == "volume"))
 
 

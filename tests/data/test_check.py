@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tumorspread.data.cases import DatasetInfo, write_case, write_dataset_json
+from tumorspread.data.cases import DatasetInfo, find_cases, write_case, write_dataset_json
 from tumorspread.data.check import check_dataset
 from tumorspread.errors import DatasetError
 from tumorspread.scan.nifti import read_nifti, write_nifti
@@ -184,3 +184,27 @@ def test_a_real_scan_with_its_outline_is_clean(shared_data, tmp_path):
         shutil.copy(shared_data / "scans" / f"{file}.nii.gz", tmp_path / part / "pat4.nii.gz")
     write_dataset_json(tmp_path, info)
     assert check_dataset(tmp_path) == ()
+
+
+def ignore(dataset, name, change):
+    mask = read_nifti(dataset / "labelsTr" / "lung_001.nii.gz")
+    (dataset / "ignoreTr").mkdir(exist_ok=True)
+    write_nifti(change(mask), dataset / "ignoreTr" / f"{name}.nii.gz")
+
+
+def test_what_is_ignored_lies_on_the_grid_holds_0_and_1_and_leaves_the_tumour_alone(dataset):
+    ignore(dataset, "lung_001", lambda mask: mask.with_voxels((mask.voxels == 0).astype(np.uint8)))
+    assert check_dataset(dataset) == ()
+    ignore(dataset, "lung_001", lambda mask: mask)
+    assert found(dataset) == [("lung_001", "ignored_tumour")]
+    ignore(dataset, "lung_001", lambda mask: mask.with_voxels(2 * (mask.voxels == 0).astype(np.uint8)))
+    assert found(dataset) == [("lung_001", "labels")]
+    ignore(dataset, "lung_001", lambda mask: Volume(mask.voxels[1:] * 0, mask.affine))
+    assert found(dataset) == [("lung_001", "other_grid")]
+
+
+def test_what_is_ignored_of_no_case_is_a_fault_and_stops_the_work(dataset):
+    ignore(dataset, "lung_01", lambda mask: mask)
+    assert found(dataset) == [("lung_01", "stray_ignored")]
+    with pytest.raises(DatasetError, match="lung_01 belong to no case"):
+        find_cases(dataset)

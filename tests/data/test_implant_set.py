@@ -77,19 +77,21 @@ def test_the_real_tumour_of_a_host_is_in_its_mask_and_none_is_put_on_it(chests, 
             assert not real[z, y, x]
 
 
-def test_a_box_to_ignore_is_carried_to_the_case_and_no_tumour_grows_in_it(chests, config, tmp_path):
+def test_a_box_to_ignore_is_carried_to_the_case_and_no_tumour_is_centred_in_it(chests, config, tmp_path):
     as_it_is = AcquisitionConfig(slice_mm=(0.0,), pixel_mm=0.1, size=(1.0, 1.0), kernel_p=0.0, dose_p=0.0)
     scan = read_nifti(chests / "ill.nii.gz")
     turn = Reorientation.to_canonical(scan)
     z, y, x = turn.apply(scan).shape
-    box = (z // 4, z // 2, 0, y, 0, x)
+    box = (z // 4, z // 2, y // 3, y // 2, x // 8, x // 3)
     ill = replace(config.hosts[1], ignore=(box,))
     host = open_host(ill, chests)
     open_ones = open_host(config.hosts[1], chests)
     assert np.array_equal(host.labels.voxels % IGNORED, open_ones.labels.voxels % IGNORED)
     unknown = host.labels.voxels >= IGNORED
-    first = round(float(turn.apply(scan).to_index(host.scan.to_world(np.zeros(3)))[0]))
-    assert np.array_equal(np.flatnonzero(unknown.any((1, 2))) + first, np.arange(box[0], box[1]))
+    start = np.round(turn.apply(scan).to_index(host.scan.to_world(np.zeros(3)))).astype(int)
+    corners = np.argwhere(unknown)
+    assert (corners.min(axis=0) + start).tolist() == list(box[::2])
+    assert (corners.max(axis=0) + start + 1).tolist() == list(box[1::2])
     made = replace(config, hosts=(ill,), acquisition=as_it_is)
     for number in range(3):
         case = make_case(number, made, None)

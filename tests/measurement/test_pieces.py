@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tumorspread.measurement.pieces import DUST_MM3, dust_remark, label_lesions
+from tumorspread.measurement.pieces import DUST_MM3, drop_unknown, dust_remark, label_lesions
 from tumorspread.scan.volume import Reorientation, Volume
 
 SPACINGS = [(1.0, 1.0, 1.0), (2.5, 0.8, 0.8), (0.7, 0.7, 0.7)]
@@ -106,3 +106,17 @@ def test_nothing_to_split_is_nothing():
     one[1, 2, 3] = 1
     assert count(empty.with_voxels(one), split=True) == 1
     assert count(empty.with_voxels(np.ones((4, 4, 4), np.uint8)), split=True) == 1
+
+
+def test_what_nobody_knows_counts_neither_for_nor_against():
+    shape = (4, 12, 12)
+    truth, unknown, found = (np.zeros(shape, bool) for _ in range(3))
+    unknown[:, :5, :5] = True
+    found[0, 3:7, 1] = True  # reaches into the unknown, touches no tumour: goes whole
+    truth[2, 4:7, 8] = True
+    truth[2, 2, 2:4] = True  # a tumour within the unknown counts
+    found[2, 2, 2:9] = True  # touches that tumour: its part in the unknown goes, save the tumour
+    found[0, 10, 10] = True  # false, and far from it: stays
+    kept = drop_unknown(found, truth, unknown)
+    assert np.argwhere(kept).tolist() == [[0, 10, 10], [2, 2, 2], [2, 2, 3], *([2, 2, x] for x in range(5, 9))]
+    assert np.array_equal(drop_unknown(found, truth, np.zeros(shape, bool)), found)

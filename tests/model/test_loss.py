@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from tumorspread.errors import RecipeError
-from tumorspread.model.loss import LESION_SMOOTH, LossConfig, LossName, SegmentationLoss, lesion_dice_loss
+from tumorspread.model.loss import (
+    LESION_MARGIN,
+    LESION_SMOOTH,
+    LossConfig,
+    LossName,
+    SegmentationLoss,
+    lesion_dice_loss,
+)
 
 P = torch.tensor([0.9, 0.2, 0.6, 0.1])
 G = torch.tensor([1.0, 0.0, 1.0, 0.0])
@@ -101,83 +108,115 @@ def test_dice_by_patch_is_the_mean_of_formulas():
 
 def two_lesions():
     """A mass and a nodule in one patch, and a patch without either."""
-    mask = torch.zeros(2, 1, 20, 20, 20)
+    mask = torch.zeros(2, 1, 26, 26, 26)
     mask[0, 0, 1:13, 1:13, 1:13] = 1
     mask[0, 0, 15:18, 15:18, 15:18] = 1
     return mask
 
 
+def answer(mask, at=30.0):
+    return torch.where(mask > 0, at, -at)
+
+
+def empty_loss(voxels):
+    """The loss of a lesion of so many voxels that is wholly missed, or wholly false."""
+    return 1 - LESION_SMOOTH / (voxels + LESION_SMOOTH)
+
+
 def test_a_missed_nodule_costs_as_much_as_a_missed_mass():
     mask = two_lesions()
-    right = torch.where(mask > 0, 30.0, -30.0)
+    right = answer(mask)
     no_nodule, no_mass = right.clone(), right.clone()
     no_nodule[0, 0, 15:, 15:, 15:] = -30
     no_mass[0, 0, :13] = -30
     assert lesion_dice_loss(right, mask).item() == pytest.approx(0, abs=1e-6)
-    assert lesion_dice_loss(no_nodule, mask).item() == pytest.approx((1 - LESION_SMOOTH / (27 + LESION_SMOOTH)) / 2)
-    assert lesion_dice_loss(no_mass, mask).item() == pytest.approx((1 - LESION_SMOOTH / (12**3 + LESION_SMOOTH)) / 2)
+    assert lesion_dice_loss(no_nodule, mask).item() == pytest.approx(empty_loss(27))
+    assert lesion_dice_loss(no_mass, mask).item() == pytest.approx(empty_loss(12**3))
 
 
 def test_a_lesion_is_judged_by_what_is_near_it_and_not_by_its_neighbour():
     mask = two_lesions()
-    nodule_alone = torch.zeros_like(mask)
-    nodule_alone[0, 0, 15:18, 15:18, 15:18] = 1
-    with_mass = torch.where(mask > 0, 30.0, -30.0)
-    far = with_mass.clone()
-    far[0, 0, 17:, 17:, :4] = 30  # beyond the margin of both
-    assert lesion_dice_loss(with_mass, mask).item() == pytest.approx(0, abs=1e-6)
-    false = 1 - LESION_SMOOTH / (3 * 3 * 4 + LESION_SMOOTH)
-    assert lesion_dice_loss(far, mask).item() == pytest.approx(false / 3)
-    blurred = with_mass.clone()
+    blurred = answer(mask)
     blurred[0, 0, 15:18, 15:18, 18] = 30
     expected = 1 - (2 * 27 + LESION_SMOOTH) / (27 + 36 + LESION_SMOOTH)
-    assert lesion_dice_loss(blurred, mask).item() == pytest.approx(expected / 2, rel=1e-5)
+    assert lesion_dice_loss(blurred, mask).item() == pytest.approx(expected, rel=1e-5)
+    far = answer(mask)
+    far[0, 0, 22:25, 22:25, 2:5] = 30
+    assert lesion_dice_loss(far, mask).item() == pytest.approx(empty_loss(27))
 
 
-def test_without_lesions_there_is_no_lesion_loss_and_its_weight_is_applied():
-    empty = torch.zeros(1, 1, 8, 8)
-    assert lesion_dice_loss(empty - 30, empty).item() == 0
+def test_one_more_false_piece_makes_nothing_cheaper():
     mask = two_lesions()
-    logits = torch.randn(mask.shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    plain = SegmentationLoss(LossConfig())(logits, mask)
-    weighted = SegmentationLoss(LossConfig(lesion_weight=2.0))(logits, mask)
-    assert (weighted - plain).item() == pytest.approx(2 * lesion_dice_loss(logits, mask).item(), rel=1e-4)
-    (grad,) = torch.autograd.grad(lesion_dice_loss(logits, mask), logits)
-    assert (grad[0, 0, 15:18, 15:18, 15:18] < 0).all()
+    missed = answer(mask)
+    missed[0, 0, 15:, 15:, 15:] = -30
+    with_false = missed.clone()
+    with_false[1, 0, 5:8, 5:8, 5:8] = 30
+    losses, gradients = [], []
+    for logits in (missed, with_false):
+        soft = (logits / 10).requires_grad_()
+        loss = lesion_dice_loss(soft, mask)
+        gradients.append(torch.autograd.grad(loss, soft)[0][0, 0, 15:18, 15:18, 15:18])
+        losses.append(loss.item())
+    assert losses[1] > losses[0] + 0.9
+    assert torch.equal(*gradients)
+    assert (gradients[0] < 0).all()
 
 
-def test_ignored_voxels_cost_nothing_beside_a_lesion():
-    mask = two_lesions()
-    logits = torch.where(mask > 0, 30.0, -30.0)
-    logits[0, 0, 15:18, 15:18, 18:] = 30
-    ignored = torch.zeros(mask.shape, dtype=torch.bool)
-    ignored[0, 0, :, :, 18:] = True
-    loss = SegmentationLoss(LossConfig(lesion_weight=1.0))
-    assert loss(logits, mask, ignored).item() == pytest.approx(0, abs=1e-4)
-    assert loss(logits, mask).item() > 0.05
-
-
-def test_a_false_alarm_costs_as_much_as_a_missed_nodule_of_its_size():
+def test_a_false_alarm_costs_as_much_as_a_missed_nodule_of_its_size_and_is_pushed_down():
     mask = torch.zeros(1, 1, 20, 20, 20)
     mask[0, 0, 2:5, 2:5, 2:5] = 1
-    missed = torch.full_like(mask, -30.0)
-    false = torch.where(mask > 0, 30.0, -30.0)
+    false = answer(mask)
     false[0, 0, 12:15, 12:15, 12:15] = 30
-    both = lesion_dice_loss(missed, mask).item()
-    assert lesion_dice_loss(false, mask).item() * 2 == pytest.approx(both)
+    assert lesion_dice_loss(false, mask).item() == pytest.approx(empty_loss(27))
+    assert lesion_dice_loss(torch.full_like(mask, -30.0), mask).item() == pytest.approx(empty_loss(27))
     empty = torch.zeros_like(mask)
     assert lesion_dice_loss(torch.full_like(mask, -30.0), empty).item() == 0
-    logits = false.requires_grad_()
-    (grad,) = torch.autograd.grad(lesion_dice_loss(0.1 * logits, empty), logits)
+    logits = (0.1 * false).requires_grad_()
+    (grad,) = torch.autograd.grad(lesion_dice_loss(logits, empty), logits)
     assert (grad[0, 0, 12:15, 12:15, 12:15] > 0).all()
     assert (grad[0, 0, 17:] == 0).all()
 
 
-def test_what_grows_out_of_a_lesion_is_no_false_alarm():
-    mask = torch.zeros(1, 1, 30, 12, 12)
+def test_a_false_mass_that_hangs_on_a_lesion_by_a_thread_is_a_false_mass():
+    mask = torch.zeros(1, 1, 30, 14, 14)
     mask[0, 0, 2:5, 4:7, 4:7] = 1
-    logits = torch.where(mask > 0, 30.0, -30.0)
+    logits = answer(mask)
     logits[0, 0, 5:28, 5, 5] = 30
-    near = 4
-    expected = 1 - (2 * 27 + LESION_SMOOTH) / (27 + 27 + near + LESION_SMOOTH)
-    assert lesion_dice_loss(logits, mask).item() == pytest.approx(expected, rel=1e-5)
+    logits[0, 0, 20:28, 4:12, 4:12] = 30
+    near = 1 - (2 * 27 + LESION_SMOOTH) / (27 + 27 + LESION_MARGIN + LESION_SMOOTH)
+    beyond = 23 + 8**3 - 8 - LESION_MARGIN
+    assert lesion_dice_loss(logits, mask).item() == pytest.approx(near + empty_loss(beyond), rel=1e-5)
+
+
+def test_slivers_at_the_border_do_not_count():
+    mask = torch.zeros(1, 1, 20, 20, 20)
+    mask[0, 0, :1, 5:8, 5:8] = 1
+    nothing = torch.full_like(mask, -30.0)
+    assert lesion_dice_loss(nothing, mask).item() == 0
+    assert lesion_dice_loss(answer(mask), torch.zeros_like(mask)).item() == 0
+    mask[0, 0, :2, 5:8, 5:8] = 1
+    assert lesion_dice_loss(nothing, mask).item() == pytest.approx(empty_loss(18))
+    assert lesion_dice_loss(answer(mask), torch.zeros_like(mask)).item() == pytest.approx(empty_loss(18))
+
+
+def test_lesions_of_slices_are_judged_too():
+    mask = torch.zeros(2, 1, 24, 24)
+    mask[0, 0, 4:8, 4:8] = 1
+    logits = torch.full_like(mask, -30.0)
+    logits[1, 0, 10:14, 10:14] = 30
+    assert lesion_dice_loss(logits, mask).item() == pytest.approx(2 * empty_loss(16))
+
+
+def test_the_weight_of_lesions_is_applied_and_ignored_voxels_cost_nothing():
+    mask = two_lesions()
+    logits = torch.randn(mask.shape, generator=torch.Generator().manual_seed(0))
+    plain = SegmentationLoss(LossConfig())(logits, mask)
+    weighted = SegmentationLoss(LossConfig(lesion_weight=2.0))(logits, mask)
+    assert (weighted - plain).item() == pytest.approx(2 * lesion_dice_loss(logits, mask).item(), rel=1e-4)
+    beside = answer(mask)
+    beside[0, 0, 15:18, 15:18, 18:] = 30
+    ignored = torch.zeros(mask.shape, dtype=torch.bool)
+    ignored[0, 0, :, :, 18:] = True
+    loss = SegmentationLoss(LossConfig(lesion_weight=1.0))
+    assert loss(beside, mask, ignored).item() == pytest.approx(0, abs=1e-4)
+    assert loss(beside, mask).item() > 0.05

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from tumorspread.measurement.room import REACH_MM, distance_to_lungs
 from tumorspread.model.preprocess import plan_way, prepare_mask
 from tumorspread.model.recipe import Recipe
 from tumorspread.model.training_data import prepare_data
-from tumorspread.scan.nifti import read_nifti
+from tumorspread.scan.nifti import read_nifti, write_nifti
 
 NAME = "phantom_000"
 
@@ -56,3 +58,17 @@ def test_patches_are_centred_where_there_is_something_to_learn(data):
 def test_without_the_setting_all_of_the_scan_is_learned_from(data):
     case, _ = prepared(data, lungs_only=False)
     assert not (case.mask == IGNORED).any()
+
+
+def test_what_a_case_ignores_is_not_learned_from_unless_it_is_tumour(data, tmp_path):
+    shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))
+    scan, mask = (read_nifti(data / part / f"{NAME}.nii.gz") for part in ("imagesTr", "labelsTr"))
+    low = np.zeros(scan.shape, np.uint8)
+    low[: scan.shape[0] // 2] = 1
+    (tmp_path / "data" / "ignoreTr").mkdir()
+    write_nifti(scan.with_voxels(low), tmp_path / "data" / "ignoreTr" / f"{NAME}.nii.gz")
+    case, recipe = prepared(tmp_path / "data", lungs_only=False)
+    unknown, truth = (prepare_mask(scan.with_voxels(v), recipe.preprocess) > 0 for v in (low, mask.voxels))
+    assert (unknown & ~truth).any()
+    assert np.array_equal(case.mask == IGNORED, unknown & ~truth)
+    assert np.array_equal(case.mask == TUMOUR, truth)

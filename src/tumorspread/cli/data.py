@@ -17,6 +17,7 @@ A data set is a folder in the layout of the Medical Segmentation Decathlon:
   DIR/dataset.json
   DIR/imagesTr/NAME.nii.gz      scans
   DIR/labelsTr/NAME.nii.gz      masks, 0 and 1
+  DIR/ignoreTr/NAME.nii.gz      1 where nobody knows whether there is tumour; optional
   DIR/splits.json               made by `data split`
 """
 

@@ -14,6 +14,14 @@ Series = Annotated[
     str | None, typer.Option(help="DICOM: the SeriesInstanceUID, or a unique ending of it.", metavar="UID")
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default CUDA where there is one.")]
+Engine = Annotated[
+    Literal["auto", "torch", "openvino"],
+    typer.Option(help="What computes the network; by default OpenVINO on a CPU, torch on a GPU."),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"], typer.Option(help="On a CPU; by default bf16 where it has that and OpenVINO.")
+]
+Threads = Annotated[int | None, typer.Option(help="CPU threads of the network; by default all cores.", min=1)]
 Threshold = Annotated[
     float | None, typer.Option(help="Probability above which a voxel is tumour; by default the weights' own.")
 ]

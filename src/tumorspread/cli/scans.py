@@ -13,14 +13,17 @@ import typer
 from tumorspread.cli.options import (
     AsJson,
     Device,
+    Engine,
     Force,
     Lobes,
     OperatingPoint,
     OutFolder,
+    Precision,
     Radiomics,
     ScanPath,
     Series,
     Split,
+    Threads,
     Threshold,
 )
 from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, refuse_existing, say, tell
@@ -47,6 +50,9 @@ def analyse(
     lobes: Lobes = None,
     series: Series = None,
     device: Device = None,
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -65,7 +71,7 @@ def analyse(
     from tumorspread.scan.read import read
 
     with open_folder(out, force=force) as folder:
-        predictor = Predictor(weights, device=device)
+        predictor = Predictor(weights, device=device, engine=engine, precision=precision, threads=threads)
         volume = read(scan, series=series)
         with progress_bar("segmenting") as progress:
             analysis = pipeline.analyse(
@@ -129,6 +135,9 @@ def predict(
     threshold: Threshold = None,
     series: Series = None,
     device: Device = None,
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
     force: Force = False,
 ) -> None:
     """Segment a scan and write the mask, without measuring it.
@@ -146,7 +155,7 @@ def predict(
     from tumorspread.scan.nifti import write_nifti
 
     _check_target(out, force)
-    predictor = Predictor(weights, device=device)
+    predictor = Predictor(weights, device=device, engine=engine, precision=precision, threads=threads)
     volume = predictor.read(scan, series=series)
     with progress_bar("segmenting") as progress:
         if probability:

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tumorspread.cli.options import Changes, Device, Fold, Force, OutFolder, RecipeName, Threshold
+from tumorspread.cli.options import (
+    Changes,
+    Device,
+    Engine,
+    Fold,
+    Force,
+    OutFolder,
+    Precision,
+    RecipeName,
+    Threads,
+    Threshold,
+)
 from tumorspread.cli.terminal import progress_bar, refuse_existing, say
 from tumorspread.errors import RecipeError, TrainingError
 
@@ -75,6 +86,9 @@ def evaluate(
     fold: Fold = 0,
     threshold: Threshold = None,
     device: Device = None,
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
     force: Force = False,
 ) -> None:
     """Compare the masks of a model with the truth.
@@ -92,7 +106,11 @@ def evaluate(
     with open_folder(out, force=force) as folder:
         job = evaluation.Job(data, split, folder / "masks", fold, threshold)
         with progress_bar("evaluating") as progress:
-            result = evaluation.evaluate(Predictor(weights, device=device), job, progress=progress)
+            result = evaluation.evaluate(
+                Predictor(weights, device=device, engine=engine, precision=precision, threads=threads),
+                job,
+                progress=progress,
+            )
         cases = evaluation.pick_cases(job)
         files = {c.name: Files(c.image, c.mask, job.out / f"{c.name}.nii.gz") for c in cases}
         write_evaluation(result, files, folder, volumes=evaluation.holds_volumes(data))
@@ -112,6 +130,9 @@ def calibrate(
     fold: Fold = 0,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
     device: Device = None,
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
     force: Force = False,
 ) -> None:
     """Fit threshold, probabilities of lesions and operating points of weights on scans they have not seen.
@@ -132,7 +153,7 @@ def calibrate(
     from tumorspread.model.zoo import find_weights
 
     refuse_existing(out, force)
-    predictor = Predictor(weights, device=device)
+    predictor = Predictor(weights, device=device, engine=engine, precision=precision, threads=threads)
     network, info = load_weights(find_weights(onto or weights))
     cases = evaluation.pick_cases(evaluation.Job(data, split, out.parent, fold))
     evaluation.check_calibration(predictor.info, info, cases)

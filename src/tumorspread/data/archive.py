@@ -141,7 +141,7 @@ def _find_local(source: Path) -> Path:
 
 def _folder_members(folder: Path) -> Iterator[Member]:
     paths = [folder / DATASET_JSON]
-    for part in ("imagesTr", "labelsTr", "imagesTs"):
+    for part in ("imagesTr", "labelsTr", "ignoreTr", "imagesTs"):
         paths += sorted((folder / part).glob(f"[!.]*{SUFFIX}"))
     for path in paths:
         yield Member(path.relative_to(folder).as_posix(), path.stat().st_size, partial(_copy_file, path))

@@ -83,7 +83,7 @@ def find_cases(folder: Path) -> tuple[Case, ...]:
 
     Raises:
         DatasetError: no such folder, no or a broken dataset.json, no cases, or a scan without its mask or the
-            other way round.
+            other way round, or a file in ignoreTr of no case.
     """
     info = read_dataset_info(folder)
     images, masks = case_names(folder / "imagesTr"), case_names(folder / "labelsTr")
@@ -92,6 +92,8 @@ def find_cases(folder: Path) -> tuple[Case, ...]:
             f"{folder}: {len(unpaired)} cases lack their image or their mask ({join_names(unpaired)}); "
             "fetch or remove them; `tumorspread data check` lists every fault"
         )
+    if stray := sorted(case_names(folder / "ignoreTr") - images):
+        raise DatasetError(f"{folder}/ignoreTr: {join_names(stray)} belong to no case; rename or remove them")
     if not images:
         raise DatasetError(f"{folder}: no cases; expected imagesTr/NAME{SUFFIX} and labelsTr/NAME{SUFFIX}")
     return tuple(place_case(folder, name, info) for name in sorted(images))

@@ -60,6 +60,8 @@ def check_dataset(folder: Path, progress: Progress | None = None) -> tuple[Fault
     if not faults:
         faults += _check_lists(info, images | masks, scans)
     faults += _check_folders(folder)
+    for name in sorted(case_names(folder / "ignoreTr") - (images | masks)):
+        faults.append(Fault(name, "stray_ignored", "is in ignoreTr, but there is no such case"))
     jobs = [(_check_pair, name) for name in sorted(images | masks)]
     jobs += [(_check_scan, name) for name in sorted(scans)]
     for done, (check, name) in enumerate(jobs, 1):
@@ -102,9 +104,9 @@ def _check_lists(info: DatasetInfo, present: set[str], scans: set[str]) -> list[
 
 def _check_folders(folder: Path) -> list[Fault]:
     faults = []
-    for part in ("imagesTr", "labelsTr", "imagesTs"):
+    for part in ("imagesTr", "labelsTr", "ignoreTr", "imagesTs"):
         if not (folder / part).is_dir():
-            if part != "imagesTs":
+            if part not in ("ignoreTr", "imagesTs"):
                 faults.append(Fault("", "no_folder", f"no folder {part}"))
             continue
         files = sorted(path.name for path in (folder / part).iterdir())
@@ -133,18 +135,20 @@ def _check_pair(folder: Path, name: str, info: DatasetInfo) -> list[Fault]:
     if not image.same_grid(mask):
         text = f"image {_grid(image)} and mask {_grid(mask)} do not lie on the same grid"
         faults.append(Fault(name, "other_grid", text))
-    return faults + _check_image(name, image, info) + _check_mask(name, mask) + _check_ignored(case, image)
+    return faults + _check_image(name, image, info) + _check_mask(name, mask) + _check_ignored(case, mask)
 
 
-def _check_ignored(case: Case, image: Volume) -> list[Fault]:
+def _check_ignored(case: Case, mask: Volume) -> list[Fault]:
     if case.ignored is None:
         return []
     ignored, faults = _read(case.ignored, case.name)
-    if ignored is not None and not image.same_grid(ignored):
-        text = f"image {_grid(image)} and ignoreTr {_grid(ignored)} do not lie on the same grid"
+    if ignored is not None and not mask.same_grid(ignored):
+        text = f"mask {_grid(mask)} and ignoreTr {_grid(ignored)} do not lie on the same grid"
         return [Fault(case.name, "other_grid", text)]
     if ignored is not None and not np.isin(ignored.voxels, (0, 1)).all():
         return [Fault(case.name, "labels", "ignoreTr holds other values than 0 and 1")]
+    if ignored is not None and (ignored.voxels.astype(bool) & (mask.voxels > 0)).any():
+        return [Fault(case.name, "ignored_tumour", "ignoreTr covers a part of the tumour; it would not be learned")]
     return faults
 
 

@@ -1,7 +1,7 @@
 """The scans that synthetic tumours are put into, and what of them may be used.
 
 A list of hosts is a TOML file. Its paths are relative to a folder that is named beside it, so that one list serves
-every machine. What stands unannotated in a host must not be learned as healthy: `slices` keeps the clean part.
+every machine. What stands unannotated in a host must not be learned as healthy: `ignore` names boxes around it.
 """
 
 from __future__ import annotations

@@ -91,6 +91,23 @@ def speck_remark(volumes_ml: Sequence[float]) -> tuple[Remark, ...]:
     return (Remark("specks", text),)
 
 
+def drop_unknown(found: NDArray[np.bool_], truth: NDArray[np.bool_], unknown: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask without what counts neither for nor against it.
+
+    Args:
+        found: the mask.
+        truth: the true tumours; they count wherever they lie.
+        unknown: where there may be a tumour that nobody has outlined.
+
+    Returns:
+        `found` without the pieces (26-connected) that reach into `unknown` and touch no true tumour, and without the
+        unknown part of the others.
+    """
+    labels = cc3d.connected_components(np.ascontiguousarray(found))
+    dropped = np.setdiff1d(labels[unknown & found], labels[truth & found])
+    return found & ~np.isin(labels, dropped) & ~(unknown & ~truth)
+
+
 def dust_remark(mask: Volume, lesions: Volume, dust_mm3: float) -> tuple[Remark, ...]:
     """What `label_lesions` left out of a mask, in words; nothing where it left out nothing."""
     left_out = (mask.voxels != 0) & (lesions.voxels == 0)

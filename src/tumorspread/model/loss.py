@@ -8,6 +8,7 @@ Dice of each lesion by itself: after the blob loss, Kofler et al. 2023 (doi:10.1
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from monai.losses import DiceLoss, FocalLoss, TverskyLoss
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,8 +27,10 @@ from tumorspread.errors import RecipeError
 SURELY_NOT = -30.0
 # How far around a lesion its own Dice looks, in voxels, and the voxels added to both sides of that fraction.
 LESION_MARGIN, LESION_SMOOTH = 4, 1.0
-# From which probability on a piece beside all lesions is a false one.
+# From which probability on a piece away from all lesions is a false one.
 FALSE_FROM = 0.3
+# A piece at the border of a patch with fewer voxels does not count.
+SLIVER = 10
 
 LossName = Literal["dice_bce", "dice", "bce", "focal", "dice_focal", "tversky"]
 
@@ -45,8 +49,8 @@ class LossConfig:
         per_patch: take Dice over each patch by itself, so that a nodule weighs as much as the mass beside it.
         smooth: voxels added to both sides of the fraction in Dice: how many wrong voxels a patch without tumour
             may have before it counts as wholly wrong.
-        lesion_weight: weight of Dice of each lesion by itself, the mean over the true and false ones of a batch: a
-            nodule of 30 voxels costs as much as the mass in the same patch, and a false alarm as much as a miss.
+        lesion_weight: what each lesion of a batch costs that is missed, or false: a nodule of 30 voxels as much as the
+            mass in the same patch; see `lesion_dice_loss`.
     """
 
     name: LossName = "dice_bce"
@@ -116,41 +120,52 @@ class SegmentationLoss(nn.Module):
 
 
 def lesion_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """One minus the Dice of each lesion by itself, the mean over all, true and false; 0 where there is none.
+    """One minus the Dice of each lesion by itself, the sum over all, true and false; 0 where there is none.
 
-    A true lesion is judged by what is found around it; voxels that touch, by a corner too, are one lesion. A false one,
-    that is a connected piece above `FALSE_FROM` which touches no true one, has nothing to overlap with: so one false
-    alarm costs as much as one miss.
+    A true lesion is judged by what is found up to `LESION_MARGIN` around its box; voxels that touch, by a corner too,
+    are one lesion. A false one, that is a connected piece above `FALSE_FROM` farther than that from every true one, has
+    nothing to overlap with: one false alarm costs as much as one miss of its size. A sum and not a mean, in which one
+    more false piece would make all others cheaper. Slivers at the border of the patch do not count: what they belong to
+    is not seen.
 
     Args:
         logits: (n, 1, *space).
         mask: the same shape, 0 or 1.
     """
-    losses = []
-    for plane, truth in zip(torch.sigmoid(logits[:, 0]), mask[:, 0], strict=True):
+    total = logits.new_zeros(())
+    for probability, truth in zip(torch.sigmoid(logits[:, 0]), mask[:, 0], strict=True):
         labels = cc3d.connected_components(truth.detach().cpu().numpy().astype(np.uint8))
-        for number, box in enumerate(cc3d.statistics(labels)["bounding_boxes"][1:], 1):
+        for number, box in _pieces(labels):
             near = tuple(slice(max(0, b.start - LESION_MARGIN), b.stop + LESION_MARGIN) for b in box)
-            own = torch.from_numpy(labels[near] == number).to(plane.device)
-            others = (truth[near] > 0) & ~own
-            found = plane[near].masked_fill(others, 0)
+            own = torch.from_numpy(labels[near] == number).to(probability.device)
+            found = probability[near].masked_fill((truth[near] > 0) & ~own, 0)
             overlap = 2 * found[own].sum() + LESION_SMOOTH
-            losses.append((1 - overlap / (found.sum() + own.sum() + LESION_SMOOTH))[None])
-        losses.append(_false_lesions(plane, labels))
-    each = torch.cat(losses)
-    return each.mean() if len(each) else logits.new_zeros(())
+            total = total + 1 - overlap / (found.sum() + own.sum() + LESION_SMOOTH)
+        total = total + _false_lesions(probability, labels > 0)
+    return total
 
 
-def _false_lesions(probability: Tensor, true_labels: NDArray[np.integer]) -> Tensor:
-    """The loss of each piece that touches no true lesion."""
-    found = probability.detach().cpu().numpy() > FALSE_FROM
-    pieces, count = cc3d.connected_components(found | (true_labels > 0), return_N=True)
-    touched = np.zeros(count + 1, bool)
-    touched[np.unique(pieces[true_labels > 0])] = True
-    touched[0] = True
-    where = torch.from_numpy(pieces.astype(np.int64)).to(probability.device)
-    sums = probability.new_zeros(count + 1).index_add_(0, where.flatten(), probability.flatten())
-    return 1 - LESION_SMOOTH / (sums[torch.from_numpy(~touched).to(sums.device)] + LESION_SMOOTH)
+def _false_lesions(probability: Tensor, is_tumour: NDArray[np.bool_]) -> Tensor:
+    """The loss of the pieces away from all true lesions, their sum."""
+    near = ndimage.maximum_filter(is_tumour, 2 * LESION_MARGIN + 1)
+    found = (probability.detach().cpu().numpy() > FALSE_FROM) & ~near
+    labels = cc3d.connected_components(found)
+    count = int(labels.max())
+    counted = np.zeros(count + 1, bool)
+    counted[[number for number, _ in _pieces(labels)]] = True
+    where = torch.from_numpy(labels.astype(np.int64)).to(probability.device).flatten()
+    sums = probability.new_zeros(count + 1).index_add_(0, where, probability.flatten())
+    return (1 - LESION_SMOOTH / (sums[torch.from_numpy(counted).to(sums.device)] + LESION_SMOOTH)).sum()
+
+
+def _pieces(labels: NDArray[np.integer]) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """Number and box of each piece that is no sliver at the border."""
+    found = cc3d.statistics(labels)
+    for number in range(1, len(found["voxel_counts"])):
+        box = found["bounding_boxes"][number]
+        at_border = any(b.start == 0 or b.stop == edge for b, edge in zip(box, labels.shape, strict=True))
+        if found["voxel_counts"][number] >= SLIVER or not at_border:
+            yield number, box
 
 
 def _shrink(mask: Tensor, level: Tensor) -> Tensor:

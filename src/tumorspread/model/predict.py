@@ -47,7 +47,7 @@ class Predictor:
         overlap: share of a tile's edge that neighbouring tiles have in common, 0 to 0.9.
         threads: CPU threads; None leaves the engine's choice.
         engine: what computes the network, `torch` or `openvino`; `auto` takes OpenVINO on a CPU.
-        precision: on a CPU, `fp32` or `bf16`; `auto` takes bf16 where the CPU has it.
+        precision: on a CPU, `fp32` or `bf16`; `auto` takes bf16 with OpenVINO where the CPU has it.
 
     Raises:
         WeightsError: see `load_weights` and `pick_engine`.
@@ -234,15 +234,13 @@ def slide(
     for start in range(0, len(places), batch):
         group = places[start : start + batch]
         tiles = np.stack([padded[p] for p in group])
-        probabilities = _answer(engine, tiles if len(tile) == 2 else tiles[:, None], mirror).reshape(tiles.shape)
-        for place, probability in zip(group, probabilities, strict=True):
+        tiles = tiles if len(tile) == 2 else tiles[:, None]
+        for place, probability in zip(group, _answer(engine, tiles, mirror).reshape(-1, *window), strict=True):
             total[place] += probability * blend
             weight[place] += blend
         if progress is not None:
             progress(start + len(group), len(places))
-    total /= weight
-    z, y, x = prepared.shape
-    return total[:z, :y, :x]
+    return (total / weight)[tuple(slice(edge) for edge in prepared.shape)]
 
 
 def pick_device(name: str | None) -> torch.device:

@@ -1,0 +1,139 @@
+"""Weights as an OpenVINO model: made of the torch network once, held against its answers, and kept in files.
+
+The files lie beside the weights, or in the user's cache where that folder cannot be written to. Their name holds the
+hash of the weights; a third file with the hashes of the two is written last, and what does not agree is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from platformdirs import user_cache_path
+from torch import Tensor, nn
+
+from tumorspread.errors import WeightsError
+from tumorspread.model.unet import UNet
+from tumorspread.model.weights import WeightsInfo
+
+log = logging.getLogger(__name__)
+
+# Of what is kept; another one is another model.
+LAYOUT = 1
+# How far a probability of the two may differ, both in fp32, on noise; 1e-5 was measured.
+TOLERANCE = 1e-3
+MARK = "openvino"
+
+
+def load_openvino(network: UNet, info: WeightsInfo, weights: Path) -> Any:
+    """The OpenVINO model of weights, (n, 1, *tile) to probabilities: from its files, or made, checked and kept.
+
+    Args:
+        network: the weights' network on the CPU, in evaluation mode.
+        info: of the weights.
+        weights: their file.
+
+    Raises:
+        WeightsError: the model's answers are not those of `network`.
+    """
+    import openvino as ov  # here, since it takes a third of a second
+
+    version = ov.__version__.split("-")[0]
+    name = f"{weights.stem}.{info.sha256[:16]}.{MARK}-{version}-{LAYOUT}.xml"
+    places = [folder / name for folder in (weights.resolve().parent, user_cache_path("tumorspread"))]
+    for place in places:
+        if _is_whole(place):
+            return ov.Core().read_model(place)
+    model = _convert(network, info.tile)
+    _check(model, network, info.tile)
+    for place in places:
+        try:
+            _keep(model, place)
+            break
+        except (OSError, RuntimeError) as error:  # OpenVINO raises the latter where it cannot write
+            log.info("the OpenVINO model cannot be kept in %s: %s", place.parent, error)
+    return model
+
+
+class _Probability(nn.Module):
+    """The network and the sigmoid."""
+
+    def __init__(self, network: UNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return cast(Tensor, self.network(image)).sigmoid()
+
+
+def _convert(network: UNet, tile: tuple[int, ...]) -> Any:
+    """The model, by OpenVINO's front end itself: `openvino.convert_model` reports its use to its makers, unasked."""
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    front = FrontEndManager().load_by_framework("pytorch")
+    with torch.inference_mode(), warnings.catch_warnings():
+        # The shape is fixed on purpose, and OpenVINO reads no other form of a network without its own converter.
+        warnings.simplefilter("ignore", torch.jit._trace.TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        decoder = TorchScriptPythonDecoder(_Probability(network), example_input=(torch.zeros((1, 1, *tile)),))
+        model = front.convert(front.load(decoder))
+    model.reshape([-1, 1, *tile])
+    return model
+
+
+def _check(model: Any, network: UNet, tile: tuple[int, ...]) -> None:
+    """Both on the same noise, of the grain of a scan: blocks and single voxels."""
+    import openvino as ov
+
+    random = np.random.default_rng(0)
+    blocks = random.uniform(-1, 1, [-(-edge // 8) for edge in tile])
+    for axis in range(len(tile)):
+        blocks = blocks.repeat(8, axis=axis)
+    image = blocks[tuple(slice(edge) for edge in tile)] + random.normal(0, 0.1, tile)
+    noise = np.clip(image, -1, 1).astype(np.float32)[None, None]
+    with torch.inference_mode():
+        expected = _Probability(network)(torch.from_numpy(noise)).numpy()
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    apart = float(np.abs(ov.Core().compile_model(model, "CPU", settings)(noise)[0] - expected).max())
+    if not apart <= TOLERANCE:
+        raise WeightsError(
+            f"the OpenVINO model of these weights answers up to {apart:.2g} off; use --engine torch, and report it"
+        )
+
+
+def _keep(model: Any, place: Path) -> None:
+    """Write the files of a model, the hashes last, and remove those of what the weights file was before."""
+    import openvino as ov
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{MARK}.") as folder:
+        made = Path(folder) / place.name
+        ov.save_model(model, made, compress_to_fp16=False)
+        made.with_suffix(".json").write_text(json.dumps(_hashes(made)))
+        for suffix in (".bin", ".xml", ".json"):
+            os.replace(made.with_suffix(suffix), place.with_suffix(suffix))
+    stem = place.name.split(f".{MARK}-")[0]
+    for old in place.parent.glob(f"{stem.rsplit('.', 1)[0]}.*.{MARK}-*"):
+        if not old.name.startswith(place.stem) and place.parent != user_cache_path("tumorspread"):
+            old.unlink(missing_ok=True)
+
+
+def _is_whole(place: Path) -> bool:
+    try:
+        return bool(json.loads(place.with_suffix(".json").read_text()) == _hashes(place))
+    except (OSError, ValueError):
+        return False
+
+
+def _hashes(place: Path) -> dict[str, str]:
+    files = (place.with_suffix(suffix) for suffix in (".xml", ".bin"))
+    return {file.suffix: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
