@@ -104,6 +104,9 @@ def _is_number(cell: str) -> bool:
 
 
 def refuse_existing(out: Path, force: bool) -> None:
-    """Refuse to write over a file, unless it may be replaced."""
+    """Refuse, before the work that makes it, a file that cannot be written or would overwrite another."""
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {out}: {folder} is a file; name another folder")
     if out.exists() and not force:
         raise OutputError(f"{out} is there already; name another file, or replace it with --force")
