@@ -20,7 +20,7 @@ help:
 	@echo "make bench-registration  overlap and inverse consistency of a real pair of scans before and after registration"
 	@echo "make implant-page  docs/implants.png: synthetic tumours in real scans, among real ones"
 	@echo "make weights DATA=FOLDER WORK=FOLDER  train the weights that come with the package; goes on where it stopped"
-	@echo "make model-report WEIGHTS=FILE LEFT_OUT='PATIENT ...'  what weights find in chests they were not trained on"
+	@echo "make model-report WEIGHTS=FILE|FOLDER LEFT_OUT='PATIENT ...'  what weights find in chests they were not trained on"
 	@echo "make readers      one nodule by four readers: volumes and axes, and how far they differ"
 	@echo "make lungs-sheet  outlines of the lungs of every real scan at hand, as docs/lungs.png, and a table"
 

@@ -3,7 +3,8 @@
 Started again, it goes on where it stopped. The trunk is trained without the patients that weights are judged on. Fold A
 takes the negative patient back and is judged on the others; fold B takes the others back and is judged on the negative
 one. Fold A then goes on with all patients: what ships, with the calibration of fold A. WORK_FOLDER/folds gets, for each
-patient, weights and a calibration that saw nothing of that patient: what `make model-report WEIGHTS=...` takes.
+patient, weights that saw nothing of that patient: what `make model-report WEIGHTS=...` takes. Fold A is calibrated on
+the other patients that it has not seen; fold B, with one such patient, borrows the points of fold A.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
 """
 
@@ -28,7 +29,7 @@ FINAL = "--set run.epochs=22 --set run.val_every=11 --set optim.learning_rate=1.
 
 
 def main(data: Path, work: Path, workers: int) -> None:
-    """All steps, in order; each that is done is passed over."""
+    """All steps, in order; sets and trainings that are done are passed over."""
     work.mkdir(parents=True, exist_ok=True)
     make_set(data, work / "set_a", JUDGED, COUNT_A, seed=11, workers=workers)
     make_set(data, work / "set_all", (), COUNT_ALL, seed=13, workers=workers)
