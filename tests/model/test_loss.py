@@ -218,5 +218,8 @@ def test_the_weight_of_lesions_is_applied_and_ignored_voxels_cost_nothing():
     ignored = torch.zeros(mask.shape, dtype=torch.bool)
     ignored[0, 0, :, :, 18:] = True
     loss = SegmentationLoss(LossConfig(lesion_weight=1.0))
+    rare = answer(mask)
+    rare[1, 0, 5:8, 5:8, 5:8] = 30
+    assert lesion_dice_loss(rare, mask, 0.25).item() == pytest.approx(empty_loss(27) / 4)
     assert loss(beside, mask, ignored).item() == pytest.approx(0, abs=1e-4)
     assert loss(beside, mask).item() > 0.05

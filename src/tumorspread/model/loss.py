@@ -49,8 +49,9 @@ class LossConfig:
         per_patch: take Dice over each patch by itself, so that a nodule weighs as much as the mass beside it.
         smooth: voxels added to both sides of the fraction in Dice: how many wrong voxels a patch without tumour
             may have before it counts as wholly wrong.
-        lesion_weight: what each lesion of a batch costs that is missed, or false: a nodule of 30 voxels as much as the
-            mass in the same patch; see `lesion_dice_loss`.
+        lesion_weight: what each lesion of a batch costs that is missed: a nodule of 30 voxels as much as the mass in
+            the same patch; see `lesion_dice_loss`.
+        false_share: what a false lesion costs, as a share of a missed one: below 1 favours recall.
     """
 
     name: LossName = "dice_bce"
@@ -62,11 +63,13 @@ class LossConfig:
     per_patch: bool = False
     smooth: float = 1e-5
     lesion_weight: float = 0.0
+    false_share: float = 1.0
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        if min(self.bce_weight, self.lesion_weight, self.tversky_alpha, self.tversky_beta, self.focal_gamma) < 0:
+        parts = (self.bce_weight, self.lesion_weight, self.false_share)
+        if min(*parts, self.tversky_alpha, self.tversky_beta, self.focal_gamma) < 0:
             raise RecipeError("loss: weights and exponents must not be negative")
         if self.smooth <= 0:
             raise RecipeError(f"loss.smooth {self.smooth}: expected a number above 0")
@@ -99,7 +102,7 @@ class SegmentationLoss(nn.Module):
                 found = found.masked_fill((_shrink(ignored, level) > 0) & (wanted == 0), SURELY_NOT)
             total = total + share / sum(shares) * self._single(found, wanted)
             if level is levels[0] and self.config.lesion_weight:
-                total = total + self.config.lesion_weight * lesion_dice_loss(found, wanted)
+                total = total + self.config.lesion_weight * lesion_dice_loss(found, wanted, self.config.false_share)
         return total
 
     def _single(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -119,18 +122,19 @@ class SegmentationLoss(nn.Module):
         return total
 
 
-def lesion_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
+def lesion_dice_loss(logits: Tensor, mask: Tensor, false_share: float = 1.0) -> Tensor:
     """One minus the Dice of each lesion by itself, the sum over all, true and false; 0 where there is none.
 
     A true lesion is judged by what is found up to `LESION_MARGIN` around its box; voxels that touch, by a corner too,
     are one lesion. A false one, that is a connected piece above `FALSE_FROM` farther than that from every true one, has
-    nothing to overlap with: one false alarm costs as much as one miss of its size. A sum and not a mean, in which one
-    more false piece would make all others cheaper. Slivers at the border of the patch do not count: what they belong to
-    is not seen.
+    nothing to overlap with: one false alarm costs `false_share` of a miss of its size. A sum and not a mean, in which
+    one more false piece would make all others cheaper. Slivers at the border of the patch do not count: what they
+    belong to is not seen.
 
     Args:
         logits: (n, 1, *space).
         mask: the same shape, 0 or 1.
+        false_share: what a false lesion costs, as a share of a missed one.
     """
     total = logits.new_zeros(())
     for probability, truth in zip(torch.sigmoid(logits[:, 0]), mask[:, 0], strict=True):
@@ -141,7 +145,7 @@ def lesion_dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
             found = probability[near].masked_fill((truth[near] > 0) & ~own, 0)
             overlap = 2 * found[own].sum() + LESION_SMOOTH
             total = total + 1 - overlap / (found.sum() + own.sum() + LESION_SMOOTH)
-        total = total + _false_lesions(probability, labels > 0)
+        total = total + false_share * _false_lesions(probability, labels > 0)
     return total
 
 
