@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from monai.losses import DiceLoss, FocalLoss, TverskyLoss
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,7 +26,7 @@ from tumorspread.errors import RecipeError
 SURELY_NOT = -30.0
 # How far around a lesion its own Dice looks, in voxels, and the voxels added to both sides of that fraction.
 LESION_MARGIN, LESION_SMOOTH = 4, 1.0
-# From which probability on a piece away from all lesions is a false one.
+# From which probability on a piece that touches no lesion is a false one.
 FALSE_FROM = 0.3
 # A piece at the border of a patch with fewer voxels does not count.
 SLIVER = 10
@@ -126,10 +125,10 @@ def lesion_dice_loss(logits: Tensor, mask: Tensor, false_share: float = 1.0) -> 
     """One minus the Dice of each lesion by itself, the sum over all, true and false; 0 where there is none.
 
     A true lesion is judged by what is found up to `LESION_MARGIN` around its box; voxels that touch, by a corner too,
-    are one lesion. A false one, that is a connected piece above `FALSE_FROM` farther than that from every true one, has
-    nothing to overlap with: one false alarm costs `false_share` of a miss of its size. A sum and not a mean, in which
-    one more false piece would make all others cheaper. Slivers at the border of the patch do not count: what they
-    belong to is not seen.
+    are one lesion. A false one, that is a connected piece above `FALSE_FROM` which touches no true one, has nothing to
+    overlap with: one false alarm costs `false_share` of a miss of its size. A sum and not a mean, in which one more
+    false piece would make all others cheaper. Slivers at the border of the patch do not count: what they belong to is
+    not seen.
 
     Args:
         logits: (n, 1, *space).
@@ -150,13 +149,13 @@ def lesion_dice_loss(logits: Tensor, mask: Tensor, false_share: float = 1.0) -> 
 
 
 def _false_lesions(probability: Tensor, is_tumour: NDArray[np.bool_]) -> Tensor:
-    """The loss of the pieces away from all true lesions, their sum."""
-    near = ndimage.maximum_filter(is_tumour, 2 * LESION_MARGIN + 1)
-    found = (probability.detach().cpu().numpy() > FALSE_FROM) & ~near
-    labels = cc3d.connected_components(found)
-    count = int(labels.max())
+    """The loss of the pieces that touch no true lesion, their sum."""
+    found = probability.detach().cpu().numpy() > FALSE_FROM
+    # Dice around a lesion sees what grows out of it; a mass in haze would be cut short by counting that twice.
+    labels, count = cc3d.connected_components(found | is_tumour, return_N=True)
     counted = np.zeros(count + 1, bool)
     counted[[number for number, _ in _pieces(labels)]] = True
+    counted[labels[is_tumour]] = False
     where = torch.from_numpy(labels.astype(np.int64)).to(probability.device).flatten()
     sums = probability.new_zeros(count + 1).index_add_(0, where, probability.flatten())
     return (1 - LESION_SMOOTH / (sums[torch.from_numpy(counted).to(sums.device)] + LESION_SMOOTH)).sum()
