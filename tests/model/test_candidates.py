@@ -121,10 +121,12 @@ def test_scores_that_say_nothing_give_the_share_of_tumours():
     assert 1 / (1 + np.exp(-offset)) == pytest.approx(0.5, abs=0.01)
 
 
-@pytest.mark.parametrize(("beneath", "large", "kept"), [(0, 30, 1), (3, 30, 1), (4, 30, 2), (0, 100, 2)])
+@pytest.mark.parametrize(("beneath", "large", "kept"), [(0, 30, 1), (12, 30, 1), (13, 30, 2), (0, 100, 2)])
 def test_a_large_piece_needs_some_lung_beneath_it_and_a_small_one_none(beneath, large, kept):
-    """Of the 64 voxels of the certain piece a twentieth is 3.2; the doubtful one has 27."""
+    """Of the 64 voxels of the certain piece, a cube of 4 at 2, a fifth is 12.8; the doubtful one has 27."""
     below = np.ones((20, 20, 20), bool)
-    below[2, 2, 2 : 2 + beneath] = False
+    cube = np.zeros((4, 4, 4), bool)
+    cube.flat[:beneath] = True
+    below[2:6, 2:6, 2:6] = ~cube
     _, found = pick_lesions(boxes(), 0.3, Detection(), "sensitive", Room(np.ones_like(below), below, large))
     assert sum(one.is_kept for one in found if one.voxels > 1) == kept
