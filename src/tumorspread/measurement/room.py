@@ -17,8 +17,8 @@ from tumorspread.scan.volume import Triple
 # far as masses were seen to grow: of synthetic ones of 50 mL and more 11 % lie beyond the first and 6 % beyond it.
 MARGIN_MM, REACH_MM = 15.0, 25.0
 # A large piece with lung beneath less than this share of it hangs below the lungs: liver, spleen, stomach. On synthetic
-# cases of three patients 30 of 31 such false pieces had 0.18 at most; of 53 tumours three, on the diaphragm, had 0.17 at
-# most and go with them, with a warning; the others had 0.36 and more.
+# cases of three patients 30 of 31 such false pieces had 0.18 at most. Of 53 tumours three, on the diaphragm, had 0.17
+# at most and go with them, with a warning; the others had 0.36 and more.
 LEAST_ABOVE_LUNG, LARGE_ML = 0.2, 10.0
 
 
