@@ -198,11 +198,11 @@ def synthetic(judge: Judge) -> dict[str, float]:
             sizes.append(lesion.diameter_mm)
             owners.append(patient)
             was_found.append(bool((labels[near] > 0).mean() >= FOUND_SHARE) if near.any() else False)
-        right = set(np.unique(labels[truth & (labels > 0)]).tolist())
-        false.append(len(set(np.unique(labels[labels > 0]).tolist()) - right))
+        shown, right = (set(np.unique(labels[where & (labels > 0)]).tolist()) for where in (True, truth))
+        false.append(len(shown - right))
         dices.append(dice(labels > 0, truth))
         for n in analysis.findings.lesions:
-            if n.probability is not None and n.id in labels:
+            if n.probability is not None and n.id in shown:
                 likely.append(n.probability)
                 is_tumour.append(n.id in right)
     if not sizes:

@@ -11,7 +11,7 @@ import pytest
 from tumorspread.data.acquisition import AcquisitionConfig
 from tumorspread.data.cases import find_cases
 from tumorspread.data.check import check_dataset
-from tumorspread.data.hosts import IGNORED, TUMOUR, HostSpec, find_list, open_host, read_hosts
+from tumorspread.data.hosts import IN_BOX, TUMOUR, HostSpec, find_list, open_host, read_hosts
 from tumorspread.data.implant import ImplantConfig
 from tumorspread.data.implant_set import ImplantSetConfig, make_case, write_implants
 from tumorspread.data.phantom import PhantomConfig, make_phantom
@@ -86,8 +86,8 @@ def test_a_box_to_ignore_is_carried_to_the_case_and_no_tumour_is_centred_in_it(c
     ill = replace(config.hosts[1], ignore=(box,))
     host = open_host(ill, chests)
     open_ones = open_host(config.hosts[1], chests)
-    assert np.array_equal(host.labels.voxels % IGNORED, open_ones.labels.voxels % IGNORED)
-    unknown = host.labels.voxels >= IGNORED
+    assert np.array_equal(host.labels.voxels % IN_BOX, open_ones.labels.voxels % IN_BOX)
+    unknown = host.labels.voxels >= IN_BOX
     start = np.round(turn.apply(scan).to_index(host.scan.to_world(np.zeros(3)))).astype(int)
     corners = np.argwhere(unknown)
     assert (corners.min(axis=0) + start).tolist() == list(box[::2])

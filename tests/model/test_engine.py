@@ -100,6 +100,14 @@ def test_the_model_is_made_once_for_each_weights_file_and_takes_the_place_of_the
     assert np.array_equal(other, answer(*again))
 
 
+def test_the_model_of_other_weights_with_a_name_alike_stays(tmp_path):
+    answer(*make_weights(tmp_path, seed=1, name="w.v2"))
+    kept = {p.name for p in tmp_path.iterdir()}
+    answer(*make_weights(tmp_path))
+    assert kept < {p.name for p in tmp_path.iterdir()}
+    assert len(list(tmp_path.iterdir())) == 8
+
+
 def test_nothing_is_reported_to_anybody(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("OpenVINO's telemetry was started")

@@ -28,7 +28,7 @@ LISTS = Path(__file__).parent / "lists"
 # Beside the labels of the two lungs.
 TUMOUR = 3
 # Added to the label of what stands in a box to ignore.
-IGNORED = 4
+IN_BOX = 4
 
 Box = tuple[int, int, int, int, int, int]
 
@@ -141,14 +141,14 @@ def _mark_ignored(labels: NDArray[np.uint8], spec: HostSpec) -> NDArray[np.uint8
         if not all(0 <= first < last <= edge for (first, last), edge in zip(pairs, labels.shape, strict=True)):
             raise DatasetError(f"{spec.name}: box {box} is not within its {labels.shape} voxels")
         ignored[tuple(slice(first, last) for first, last in pairs)] = True
-    return np.where(ignored & (labels != TUMOUR), labels + IGNORED, labels).astype(np.uint8)
+    return np.where(ignored & (labels != TUMOUR), labels + IN_BOX, labels).astype(np.uint8)
 
 
 def _around_lungs(labels: Volume, first: int, last: int) -> tuple[list[int], list[int]]:
     kept = labels.voxels[first:last]
     start, stop = [], []
     for axis, spacing in enumerate(labels.spacing_mm):
-        filled = np.flatnonzero((kept % IGNORED).any(tuple({0, 1, 2} - {axis})))
+        filled = np.flatnonzero((kept % IN_BOX).any(tuple({0, 1, 2} - {axis})))
         if not len(filled):
             raise DatasetError(f"slices {first} to {last} of the host hold no lung")
         margin = int(np.ceil(MARGIN_MM / spacing))

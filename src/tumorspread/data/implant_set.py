@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tumorspread.data.acquisition import AcquisitionConfig, acquire
 from tumorspread.data.cases import DatasetInfo, write_case, write_dataset_json, write_text
-from tumorspread.data.hosts import IGNORED, TUMOUR, HostSpec, open_host
+from tumorspread.data.hosts import IN_BOX, TUMOUR, HostSpec, open_host
 from tumorspread.data.implant import ImplantConfig, ImplantedLesion, implant
 from tumorspread.data.shapes import ShapeLibrary
 from tumorspread.data.splits import Split, write_splits
@@ -82,9 +82,9 @@ def make_case(number: int, config: ImplantSetConfig, library: ShapeLibrary | Non
     spec = config.hosts[int(random.choice(len(weights), p=weights / weights.sum()))]
     host = open_host(spec, config.data)
     scan, labels = acquire(host.scan, host.labels, random, config.acquisition)
-    real, unknown = labels.voxels == TUMOUR, labels.voxels >= IGNORED
+    real, unknown = labels.voxels == TUMOUR, labels.voxels >= IN_BOX
     # A real tumour is lung to its neighbours; which lung does not matter to them.
-    lungs = np.where(real, LEFT, labels.voxels % IGNORED).astype(np.uint8)
+    lungs = np.where(real, LEFT, labels.voxels % IN_BOX).astype(np.uint8)
     what = config.implant
     if random.random() < config.empty_p:
         what = ImplantConfig(lesions=(0, 0), distractors=what.distractors)

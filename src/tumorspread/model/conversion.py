@@ -10,8 +10,10 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -60,6 +62,7 @@ def load_openvino(network: UNet, info: WeightsInfo, weights: Path) -> Any:
             break
         except (OSError, RuntimeError) as error:  # OpenVINO raises the latter where it cannot write
             log.info("the OpenVINO model cannot be kept in %s: %s", place.parent, error)
+    _remove_older(weights, places[0].stem)
     return model
 
 
@@ -111,7 +114,7 @@ def _check(model: Any, network: UNet, tile: tuple[int, ...]) -> None:
 
 
 def _keep(model: Any, place: Path) -> None:
-    """Write the files of a model, the hashes last, and remove those of what the weights file was before."""
+    """Write the files of a model, the hashes last."""
     import openvino as ov
 
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -121,10 +124,15 @@ def _keep(model: Any, place: Path) -> None:
         made.with_suffix(".json").write_text(json.dumps(_hashes(made)))
         for suffix in (".bin", ".xml", ".json"):
             os.replace(made.with_suffix(suffix), place.with_suffix(suffix))
-    stem = place.name.split(f".{MARK}-")[0]
-    for old in place.parent.glob(f"{stem.rsplit('.', 1)[0]}.*.{MARK}-*"):
-        if not old.name.startswith(place.stem) and place.parent != user_cache_path("tumorspread"):
-            old.unlink(missing_ok=True)
+
+
+def _remove_older(weights: Path, current: str) -> None:
+    """Remove the files beside the weights that are of what the weights file was before."""
+    ours = re.compile(rf"{re.escape(weights.stem)}\.[0-9a-f]{{16}}\.{MARK}-")
+    for file in weights.resolve().parent.iterdir():
+        if ours.match(file.name) and not file.name.startswith(current):
+            with suppress(OSError):
+                file.unlink()
 
 
 def _is_whole(place: Path) -> bool:

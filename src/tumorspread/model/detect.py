@@ -98,7 +98,7 @@ def judge(
     left_out_ml = cut_ml + sum(one.voxels for one in found if not one.is_inside) * voxel_ml
     remarks: tuple[Remark, ...] = ()
     if left_out_ml:
-        where = "outside the lungs, or under them with no lung beneath"
+        where = "outside the lungs, or under them with little or no lung beneath"
         remarks = (Remark("outside_lungs_left_out", f"{left_out_ml:.3g} mL {where}, left out"),)
     mask = replace(way.mask_back(probability, threshold), remarks=())
     return Detected(mask, found, remarks, None if detection is None else likely, way)
