@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import replace
 from datetime import datetime
 from itertools import permutations, product
@@ -199,6 +200,17 @@ def test_analyse_and_measure_of_its_own_mask_agree(coarse, weights, tmp_path):
     assert [unjudged(n) for n in again.lesions] == [unjudged(n) for n in analysis.findings.lesions]
     assert (again.lungs, again.spread) == (analysis.findings.lungs, analysis.findings.spread)
     assert np.array_equal(read_nifti(tmp_path / "mask.nii.gz").voxels, analysis.mask.voxels)
+
+
+def test_the_findings_say_how_long_each_stage_took(coarse, weights, tmp_path):
+    write_nifti(crop(coarse.scan), tmp_path / "scan.nii.gz")
+    start = time.perf_counter()
+    found = analyse(tmp_path / "scan.nii.gz", weights).findings.origin.stage_s
+    taken = time.perf_counter() - start
+    assert list(found) == ["read", "lungs", "check", "resample", "network", "judge", "measure"]
+    assert all(seconds >= 0 for seconds in found.values())
+    assert found["network"] > 0
+    assert sum(found.values()) <= taken + 0.005
 
 
 def test_the_origin_names_software_weights_hash_and_threshold(coarse, weights):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tumorspread._version import __version__
+from tumorspread.clock import Clock
 from tumorspread.errors import MaskError, ReadError
 from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.lungs import LungMask, segment_lungs
@@ -48,6 +49,12 @@ class Analysis:
         """The tumour mask, uint8 in {0, 1}, on the scan's grid."""
         return self.lesions.with_voxels((self.lesions.voxels > 0).astype(np.uint8))
 
+    def timed(self, clock: Clock) -> Analysis:
+        """With the seconds of those stages in `findings.origin`, added to what stands there."""
+        known = self.findings.origin.stage_s
+        origin = replace(self.findings.origin, stage_s=clock.sum(known))
+        return replace(self, findings=replace(self.findings, origin=origin))
+
 
 def analyse(
     scan: Volume | str | Path,
@@ -80,14 +87,17 @@ def analyse(
     """
     from tumorspread.model.predict import Predictor  # here, since torch takes a second to import
 
-    volume, name = _open(scan, source)
+    clock = Clock()
+    with clock.stage("read"):
+        volume, name = _open(scan, source)
     predictor = weights if isinstance(weights, Predictor) else Predictor(weights, device=device)
     info = predictor.info
     if info.preprocess.intensity != "hu":
         raise ReadError(f"{info.name} was trained on grey images, not on CT in HU; use `predict` with it")
-    lungs = segment_lungs(volume)
+    with clock.stage("lungs"):
+        lungs = segment_lungs(volume)
     sides = lungs.labels if lungs.volumes.total_ml is not None else None
-    found = predictor.detect(volume, sides, point=point, threshold=threshold, progress=progress)
+    found = predictor.detect(volume, sides, point=point, threshold=threshold, progress=progress, clock=clock)
     origin = Origin(
         software=SOFTWARE,
         mask_source="model",
@@ -98,8 +108,10 @@ def analyse(
         operating_point=None if info.detection is None else point,
         engine=f"{predictor.engine.name} {predictor.engine.precision}",
     )
-    analysis = _analysis(volume, found.mask, name, origin, found.remarks, options, lungs)
-    return _with_probabilities(analysis, found.probabilities(analysis.lesions), "the weights were not calibrated")
+    with clock.stage("measure"):
+        analysis = _analysis(volume, found.mask, name, origin, found.remarks, options, lungs)
+        likely = found.probabilities(analysis.lesions)
+    return _with_probabilities(analysis, likely, "the weights were not calibrated").timed(clock)
 
 
 def measure(

@@ -13,7 +13,7 @@ from tumorspread.model.loss import (
     LossConfig,
     LossName,
     SegmentationLoss,
-    lesion_dice_loss,
+    lesion_loss,
 )
 
 P = torch.tensor([0.9, 0.2, 0.6, 0.1])
@@ -129,9 +129,9 @@ def test_a_missed_nodule_costs_as_much_as_a_missed_mass():
     no_nodule, no_mass = right.clone(), right.clone()
     no_nodule[0, 0, 15:, 15:, 15:] = -30
     no_mass[0, 0, :13] = -30
-    assert lesion_dice_loss(right, mask).item() == pytest.approx(0, abs=1e-6)
-    assert lesion_dice_loss(no_nodule, mask).item() == pytest.approx(empty_loss(27))
-    assert lesion_dice_loss(no_mass, mask).item() == pytest.approx(empty_loss(12**3))
+    assert lesion_loss(right, mask).item() == pytest.approx(0, abs=1e-6)
+    assert lesion_loss(no_nodule, mask).item() == pytest.approx(empty_loss(27))
+    assert lesion_loss(no_mass, mask).item() == pytest.approx(empty_loss(12**3))
 
 
 def test_a_lesion_is_judged_by_what_is_near_it_and_not_by_its_neighbour():
@@ -139,10 +139,10 @@ def test_a_lesion_is_judged_by_what_is_near_it_and_not_by_its_neighbour():
     blurred = answer(mask)
     blurred[0, 0, 15:18, 15:18, 18] = 30
     expected = 1 - (2 * 27 + LESION_SMOOTH) / (27 + 36 + LESION_SMOOTH)
-    assert lesion_dice_loss(blurred, mask).item() == pytest.approx(expected, rel=1e-5)
+    assert lesion_loss(blurred, mask).item() == pytest.approx(expected, rel=1e-5)
     far = answer(mask)
     far[0, 0, 22:25, 22:25, 2:5] = 30
-    assert lesion_dice_loss(far, mask).item() == pytest.approx(empty_loss(27))
+    assert lesion_loss(far, mask).item() == pytest.approx(empty_loss(27))
 
 
 def test_one_more_false_piece_makes_nothing_cheaper():
@@ -154,7 +154,7 @@ def test_one_more_false_piece_makes_nothing_cheaper():
     losses, gradients = [], []
     for logits in (missed, with_false):
         soft = (logits / 10).requires_grad_()
-        loss = lesion_dice_loss(soft, mask)
+        loss = lesion_loss(soft, mask)
         gradients.append(torch.autograd.grad(loss, soft)[0][0, 0, 15:18, 15:18, 15:18])
         losses.append(loss.item())
     assert losses[1] > losses[0] + 0.9
@@ -167,12 +167,12 @@ def test_a_false_alarm_costs_as_much_as_a_missed_nodule_of_its_size_and_is_pushe
     mask[0, 0, 2:5, 2:5, 2:5] = 1
     false = answer(mask)
     false[0, 0, 12:15, 12:15, 12:15] = 30
-    assert lesion_dice_loss(false, mask).item() == pytest.approx(empty_loss(27))
-    assert lesion_dice_loss(torch.full_like(mask, -30.0), mask).item() == pytest.approx(empty_loss(27))
+    assert lesion_loss(false, mask).item() == pytest.approx(empty_loss(27))
+    assert lesion_loss(torch.full_like(mask, -30.0), mask).item() == pytest.approx(empty_loss(27))
     empty = torch.zeros_like(mask)
-    assert lesion_dice_loss(torch.full_like(mask, -30.0), empty).item() == 0
+    assert lesion_loss(torch.full_like(mask, -30.0), empty).item() == 0
     logits = (0.1 * false).requires_grad_()
-    (grad,) = torch.autograd.grad(lesion_dice_loss(logits, empty), logits)
+    (grad,) = torch.autograd.grad(lesion_loss(logits, empty), logits)
     assert (grad[0, 0, 12:15, 12:15, 12:15] > 0).all()
     assert (grad[0, 0, 17:] == 0).all()
 
@@ -183,18 +183,18 @@ def test_what_grows_out_of_a_lesion_is_judged_by_the_dice_around_it_and_is_no_fa
     logits = answer(mask)
     logits[0, 0, 5:28, 5, 5] = 30
     expected = 1 - (2 * 27 + LESION_SMOOTH) / (27 + 27 + LESION_MARGIN + LESION_SMOOTH)
-    assert lesion_dice_loss(logits, mask).item() == pytest.approx(expected, rel=1e-5)
+    assert lesion_loss(logits, mask).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_slivers_at_the_border_do_not_count():
     mask = torch.zeros(1, 1, 20, 20, 20)
     mask[0, 0, :1, 5:8, 5:8] = 1
     nothing = torch.full_like(mask, -30.0)
-    assert lesion_dice_loss(nothing, mask).item() == 0
-    assert lesion_dice_loss(answer(mask), torch.zeros_like(mask)).item() == 0
+    assert lesion_loss(nothing, mask).item() == 0
+    assert lesion_loss(answer(mask), torch.zeros_like(mask)).item() == 0
     mask[0, 0, :2, 5:8, 5:8] = 1
-    assert lesion_dice_loss(nothing, mask).item() == pytest.approx(empty_loss(18))
-    assert lesion_dice_loss(answer(mask), torch.zeros_like(mask)).item() == pytest.approx(empty_loss(18))
+    assert lesion_loss(nothing, mask).item() == pytest.approx(empty_loss(18))
+    assert lesion_loss(answer(mask), torch.zeros_like(mask)).item() == pytest.approx(empty_loss(18))
 
 
 def test_lesions_of_slices_are_judged_too():
@@ -202,7 +202,7 @@ def test_lesions_of_slices_are_judged_too():
     mask[0, 0, 4:8, 4:8] = 1
     logits = torch.full_like(mask, -30.0)
     logits[1, 0, 10:14, 10:14] = 30
-    assert lesion_dice_loss(logits, mask).item() == pytest.approx(2 * empty_loss(16))
+    assert lesion_loss(logits, mask).item() == pytest.approx(2 * empty_loss(16))
 
 
 def test_the_weight_of_lesions_is_applied_and_ignored_voxels_cost_nothing():
@@ -210,7 +210,7 @@ def test_the_weight_of_lesions_is_applied_and_ignored_voxels_cost_nothing():
     logits = torch.randn(mask.shape, generator=torch.Generator().manual_seed(0))
     plain = SegmentationLoss(LossConfig())(logits, mask)
     weighted = SegmentationLoss(LossConfig(lesion_weight=2.0))(logits, mask)
-    assert (weighted - plain).item() == pytest.approx(2 * lesion_dice_loss(logits, mask).item(), rel=1e-4)
+    assert (weighted - plain).item() == pytest.approx(2 * lesion_loss(logits, mask).item(), rel=1e-4)
     beside = answer(mask)
     beside[0, 0, 15:18, 15:18, 18:] = 30
     ignored = torch.zeros(mask.shape, dtype=torch.bool)
@@ -218,6 +218,28 @@ def test_the_weight_of_lesions_is_applied_and_ignored_voxels_cost_nothing():
     loss = SegmentationLoss(LossConfig(lesion_weight=1.0))
     rare = answer(mask)
     rare[1, 0, 5:8, 5:8, 5:8] = 30
-    assert lesion_dice_loss(rare, mask, 0.25).item() == pytest.approx(empty_loss(27) / 4)
+    assert lesion_loss(rare, mask, 0.25).item() == pytest.approx(empty_loss(27) / 4)
     assert loss(beside, mask, ignored).item() == pytest.approx(0, abs=1e-4)
     assert loss(beside, mask).item() > 0.05
+
+
+def test_a_lesion_that_the_network_is_sure_to_be_none_still_pulls():
+    mask = two_lesions()
+    logits = answer(mask)
+    logits[0, 0, 15:18, 15:18, 15:18] = -25
+    slopes = []
+    for bce in (0.0, 0.5):
+        asked = logits.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(lesion_loss(asked, mask, bce=bce), asked)
+        slopes.append(gradient[0, 0, 15:18, 15:18, 15:18].sum().item())
+    assert slopes[0] == pytest.approx(0, abs=1e-6)
+    assert slopes[1] == pytest.approx(-0.5, abs=1e-6)
+    assert (lesion_loss(logits, mask, bce=0.5) - lesion_loss(logits, mask)).item() == pytest.approx(0.5 * 25, rel=1e-4)
+
+
+def test_a_false_lesion_pays_the_cross_entropy_of_its_piece_alone():
+    mask = torch.zeros(1, 1, 20, 20, 20)
+    false = torch.full_like(mask, -30.0)
+    false[0, 0, 5:8, 5:8, 5:8] = 8
+    extra = lesion_loss(false, mask, 0.5, bce=0.4) - lesion_loss(false, mask, 0.5)
+    assert extra.item() == pytest.approx(0.5 * 0.4 * (8 + math.log1p(math.exp(-8))), rel=1e-4)

@@ -66,13 +66,16 @@ def analyse(
       tumorspread analyse dicom_folder/ -o result -w weights.safetensors --json
     """
     from tumorspread import pipeline
+    from tumorspread.clock import Clock
     from tumorspread.model.predict import Predictor
     from tumorspread.report.folder import open_folder
     from tumorspread.scan.read import read
 
     with open_folder(out, force=force) as folder:
         predictor = Predictor(weights, device=device, engine=engine, precision=precision, threads=threads)
-        volume = read(scan, series=series)
+        clock = Clock()
+        with clock.stage("read"):
+            volume = read(scan, series=series)
         with progress_bar("segmenting") as progress:
             analysis = pipeline.analyse(
                 volume,
@@ -83,7 +86,7 @@ def analyse(
                 options=_options(volume, dust, split, radiomics, lobes),
                 progress=progress,
             )
-        _finish(analysis, folder, out, as_json)
+        _finish(analysis.timed(clock), folder, out, as_json)
 
 
 def measure(

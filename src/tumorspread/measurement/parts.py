@@ -40,7 +40,8 @@ class Origin:
     """What made these findings: software, the mask's source, the weights (None for a mask brought along).
 
     The operating point is that of the detection; None for weights that were not calibrated. `engine` is what computed
-    the network, and in which precision: in bf16 a voxel at the rim may fall otherwise than in fp32.
+    the network, and in which precision: in bf16 a voxel at the rim may fall otherwise than in fp32. `stage_s` holds the
+    seconds of each stage of a model's work, by name, in their order.
     """
 
     software: str
@@ -51,6 +52,7 @@ class Origin:
     made_at: str | None = None
     operating_point: str | None = None
     engine: str | None = None
+    stage_s: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

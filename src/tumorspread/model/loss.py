@@ -49,8 +49,10 @@ class LossConfig:
         smooth: voxels added to both sides of the fraction in Dice: how many wrong voxels a patch without tumour
             may have before it counts as wholly wrong.
         lesion_weight: what each lesion of a batch costs that is missed: a nodule of 30 voxels as much as the mass in
-            the same patch; see `lesion_dice_loss`.
+            the same patch; see `lesion_loss`.
         false_share: what a false lesion costs, as a share of a missed one: below 1 favours recall.
+        lesion_bce: weight of the cross-entropy of each lesion beside its Dice. Dice forgets a lesion that the network is
+            sure to be none: there its gradient vanishes.
     """
 
     name: LossName = "dice_bce"
@@ -63,11 +65,12 @@ class LossConfig:
     smooth: float = 1e-5
     lesion_weight: float = 0.0
     false_share: float = 1.0
+    lesion_bce: float = 0.0
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        parts = (self.bce_weight, self.lesion_weight, self.false_share)
+        parts = (self.bce_weight, self.lesion_weight, self.false_share, self.lesion_bce)
         if min(*parts, self.tversky_alpha, self.tversky_beta, self.focal_gamma) < 0:
             raise RecipeError("loss: weights and exponents must not be negative")
         if self.smooth <= 0:
@@ -101,7 +104,8 @@ class SegmentationLoss(nn.Module):
                 found = found.masked_fill((_shrink(ignored, level) > 0) & (wanted == 0), SURELY_NOT)
             total = total + share / sum(shares) * self._single(found, wanted)
             if level is levels[0] and self.config.lesion_weight:
-                total = total + self.config.lesion_weight * lesion_dice_loss(found, wanted, self.config.false_share)
+                parts = (self.config.false_share, self.config.lesion_bce)
+                total = total + self.config.lesion_weight * lesion_loss(found, wanted, *parts)
         return total
 
     def _single(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -121,7 +125,7 @@ class SegmentationLoss(nn.Module):
         return total
 
 
-def lesion_dice_loss(logits: Tensor, mask: Tensor, false_share: float = 1.0) -> Tensor:
+def lesion_loss(logits: Tensor, mask: Tensor, false_share: float = 1.0, bce: float = 0.0) -> Tensor:
     """One minus the Dice of each lesion by itself, the sum over all, true and false; 0 where there is none.
 
     A true lesion is judged by what is found up to `LESION_MARGIN` around its box; voxels that touch, by a corner too,
@@ -134,9 +138,11 @@ def lesion_dice_loss(logits: Tensor, mask: Tensor, false_share: float = 1.0) -> 
         logits: (n, 1, *space).
         mask: the same shape, 0 or 1.
         false_share: what a false lesion costs, as a share of a missed one.
+        bce: weight of the mean cross-entropy over the voxels of each lesion, true or false.
     """
     total = logits.new_zeros(())
-    for probability, truth in zip(torch.sigmoid(logits[:, 0]), mask[:, 0], strict=True):
+    for logit, truth in zip(logits[:, 0], mask[:, 0], strict=True):
+        probability = torch.sigmoid(logit)
         labels = cc3d.connected_components(truth.detach().cpu().numpy().astype(np.uint8))
         for number, box in _pieces(labels):
             near = tuple(slice(max(0, b.start - LESION_MARGIN), b.stop + LESION_MARGIN) for b in box)
@@ -144,12 +150,14 @@ def lesion_dice_loss(logits: Tensor, mask: Tensor, false_share: float = 1.0) -> 
             found = probability[near].masked_fill((truth[near] > 0) & ~own, 0)
             overlap = 2 * found[own].sum() + LESION_SMOOTH
             total = total + 1 - overlap / (found.sum() + own.sum() + LESION_SMOOTH)
-        total = total + false_share * _false_lesions(probability, labels > 0)
+            total = total + bce * functional.softplus(-logit[near][own]).mean()
+        total = total + false_share * _false_lesions(logit, labels > 0, bce)
     return total
 
 
-def _false_lesions(probability: Tensor, is_tumour: NDArray[np.bool_]) -> Tensor:
+def _false_lesions(logit: Tensor, is_tumour: NDArray[np.bool_], bce: float) -> Tensor:
     """The loss of the pieces that touch no true lesion, their sum."""
+    probability = torch.sigmoid(logit)
     found = probability.detach().cpu().numpy() > FALSE_FROM
     # Dice around a lesion sees what grows out of it; a mass in haze would be cut short by counting that twice.
     labels, count = cc3d.connected_components(found | is_tumour, return_N=True)
@@ -157,8 +165,11 @@ def _false_lesions(probability: Tensor, is_tumour: NDArray[np.bool_]) -> Tensor:
     counted[[number for number, _ in _pieces(labels)]] = True
     counted[labels[is_tumour]] = False
     where = torch.from_numpy(labels.astype(np.int64)).to(probability.device).flatten()
-    sums = probability.new_zeros(count + 1).index_add_(0, where, probability.flatten())
-    return (1 - LESION_SMOOTH / (sums[torch.from_numpy(counted).to(sums.device)] + LESION_SMOOTH)).sum()
+    nothing, kept = logit.new_zeros(count + 1), torch.from_numpy(counted).to(logit.device)
+    sums = nothing.index_add(0, where, probability.flatten())[kept]
+    costs = nothing.index_add(0, where, functional.softplus(logit).flatten())[kept]
+    voxels = torch.bincount(where, minlength=count + 1)[kept]
+    return (1 - LESION_SMOOTH / (sums + LESION_SMOOTH) + bce * costs / voxels).sum()
 
 
 def _pieces(labels: NDArray[np.integer]) -> Iterator[tuple[int, tuple[slice, ...]]]:

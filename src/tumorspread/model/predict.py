@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tumorspread.clock import Clock
 from tumorspread.errors import ReadError, RecipeError
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.model.candidates import Point
@@ -126,6 +127,7 @@ class Predictor:
         point: Point = "balanced",
         threshold: float | None = None,
         progress: Progress | None = None,
+        clock: Clock | None = None,
     ) -> Detected:
         """The tumours of a scan, each piece judged as a whole; see `judge`. Errors as for `mask`.
 
@@ -135,18 +137,27 @@ class Predictor:
             point: operating point.
             threshold: probabilities above it are tumour; None takes that of the weights.
             progress: called with (tiles done, tiles in all).
+            clock: told how long `check`, `resample`, `network` and `judge` took.
         """
         _check_threshold(threshold)
-        remarks = self._check(scan)
-        probability, way, lungs = self.look(scan, sides, progress=progress)
+        clock = clock or Clock()
+        with clock.stage("check"):
+            remarks = self._check(scan)
+        probability, way, lungs = self.look(scan, sides, progress=progress, clock=clock)
         if self.info.lungs_only and lungs is None:
             raise ReadError(f"no lungs were found in this scan, and {self.info.name} knows nothing but lungs")
         cut = self.info.threshold if threshold is None else threshold
-        found = judge(probability, way, lungs, threshold=cut, detection=self.info.detection, point=point)
+        with clock.stage("judge"):
+            found = judge(probability, way, lungs, threshold=cut, detection=self.info.detection, point=point)
         return replace(found, remarks=(*remarks, *found.remarks))
 
     def look(
-        self, scan: Volume, sides: NDArray[np.uint8] | None, *, progress: Progress | None = None
+        self,
+        scan: Volume,
+        sides: NDArray[np.uint8] | None,
+        *,
+        progress: Progress | None = None,
+        clock: Clock | None = None,
     ) -> tuple[NDArray[np.float32], Way, LungSpace | None]:
         """The tumour probability about the lungs, before anything is judged.
 
@@ -154,16 +165,20 @@ class Predictor:
             scan: as for `mask`; not checked.
             sides: as for `detect`.
             progress: called with (tiles done, tiles in all).
+            clock: told how long `resample` and `network` took.
 
         Returns:
             The probability on the network's grid, 0 far from the lungs where it was not computed; the way to that grid;
             and the lungs there, None where none were found.
         """
-        prepared, way = prepare_scan(scan, self.info.preprocess)
-        lungs = find_lungs(sides, way)
+        clock = clock or Clock()
+        with clock.stage("resample"):
+            prepared, way = prepare_scan(scan, self.info.preprocess)
+            lungs = find_lungs(sides, way)
         box = (slice(None),) * 3 if lungs is None else box_of_lungs(lungs.far_mm, CONTEXT, self.info.tile)
         probability = np.zeros(prepared.shape, np.float32)
-        probability[box] = self._slide(prepared[box], progress)
+        with clock.stage("network"):
+            probability[box] = self._slide(prepared[box], progress)
         return probability, way, lungs
 
     def probability(self, scan: Volume, *, progress: Progress | None = None) -> Volume:
