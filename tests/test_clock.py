@@ -23,8 +23,8 @@ def test_what_ends_in_an_error_does_not_count():
     assert clock.seconds == {}
 
 
-def test_sums_keep_the_order_of_what_came_first():
+def test_what_is_added_comes_after_what_was_known():
     clock = Clock()
-    clock.seconds = {"read": 1.0004, "check": 2.0}
-    assert clock.sum({"check": 0.5, "measure": 3.0}) == {"read": 1.0, "check": 2.5, "measure": 3.0}
-    assert list(clock.sum({"measure": 3.0})) == ["read", "check", "measure"]
+    clock.seconds = {"read": 1.0004, "write": 2.0}
+    assert clock.added_to({"read": 0.5, "measure": 3.0}) == {"read": 1.5, "measure": 3.0, "write": 2.0}
+    assert list(clock.added_to({"read": 0.5, "measure": 3.0})) == ["read", "measure", "write"]

@@ -20,7 +20,7 @@ class Clock:
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
 
-    def sum(self, later: Mapping[str, float]) -> dict[str, float]:
-        """These seconds and `later` ones, stage by stage, to the millisecond."""
-        names = dict.fromkeys((*self.seconds, *later))
-        return {name: round(self.seconds.get(name, 0.0) + later.get(name, 0.0), 3) for name in names}
+    def added_to(self, known: Mapping[str, float]) -> dict[str, float]:
+        """`known` seconds and these, stage by stage, to the millisecond; stages that were not known come last."""
+        names = dict.fromkeys((*known, *self.seconds))
+        return {name: round(known.get(name, 0.0) + self.seconds.get(name, 0.0), 3) for name in names}

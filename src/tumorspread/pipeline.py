@@ -51,8 +51,8 @@ class Analysis:
 
     def timed(self, clock: Clock) -> Analysis:
         """With the seconds of those stages in `findings.origin`, added to what stands there."""
-        known = self.findings.origin.stage_s
-        origin = replace(self.findings.origin, stage_s=clock.sum(known))
+        origin = self.findings.origin
+        origin = replace(origin, stage_s=clock.added_to(origin.stage_s))
         return replace(self, findings=replace(self.findings, origin=origin))
 
 

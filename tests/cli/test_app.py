@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 
@@ -24,7 +25,7 @@ from tumorspread.model.unet import UNet, UNetConfig
 from tumorspread.model.weights import Provenance, WeightsInfo, load_weights, save_weights
 from tumorspread.scan.nifti import read_nifti
 
-VERBS = ("analyse", "measure", "follow", "predict", "convert", "train", "evaluate", "calibrate")
+VERBS = ("analyse", "measure", "follow", "predict", "convert", "train", "evaluate", "calibrate", "bench")
 DATA_VERBS = ("fetch", "check", "split", "convert", "phantoms", "implant", "preview")
 COMMANDS = [(), ("data",), *((verb,) for verb in VERBS), *(("data", verb) for verb in DATA_VERBS)]
 RESULTS = {"mask.nii.gz", "lesions.nii.gz", "lungs.nii.gz", "findings.json", "lesions.csv", "report.html"}
@@ -167,6 +168,32 @@ def test_analyse_finds_measures_and_writes_a_mask_on_the_scans_grid(run, data, w
     assert set(np.unique(voxels)) <= {0, 1}
     volume_ml = voxels.sum() * abs(np.linalg.det(scan.affine)) / 1000
     assert findings.burden.volume_ml == pytest.approx(volume_ml, rel=1e-4)
+
+
+def test_bench_times_every_stage_and_leaves_nothing_behind(run, data, weights, tmp_path):
+    before = sorted(data.rglob("*"))
+    code, out, err = run("bench", ct(data), "-w", weights, "--repeat", "2", "--json")
+    assert (code, err) == (0, "")
+    timed = json.loads(out)
+    assert len(timed["runs"]) == 2
+    stages = ["read", "lungs", "check", "resample", "network", "judge", "measure", "write"]
+    assert all(list(stage_s) == stages for stage_s in timed["runs"])
+    assert timed["total_s"] == pytest.approx(timed["network_s"] + timed["not_network_s"])
+    assert timed["total_s"] <= min(sum(stage_s.values()) for stage_s in timed["runs"]) + 1e-6
+    assert 0.05 < timed["peak_gib"] < 20
+    code, out, _ = run("bench", ct(data), "-w", weights, "--repeat", "1", "--engine", "torch")
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "stage",
+        *stages,
+        "network_s",
+        "not_network_s",
+        "total_s",
+        "peak_gib",
+        "engine",
+    ]
+    assert lines[-1].startswith("engine torch fp32")
+    assert sorted(data.rglob("*")) == before
 
 
 def test_predict_writes_the_mask_that_its_own_probabilities_give(run, data, weights, tmp_path):

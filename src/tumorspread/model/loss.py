@@ -51,8 +51,8 @@ class LossConfig:
         lesion_weight: what each lesion of a batch costs that is missed: a nodule of 30 voxels as much as the mass in
             the same patch; see `lesion_loss`.
         false_share: what a false lesion costs, as a share of a missed one: below 1 favours recall.
-        lesion_bce: weight of the cross-entropy of each lesion beside its Dice. Dice forgets a lesion that the network is
-            sure to be none: there its gradient vanishes.
+        lesion_bce: weight of the cross-entropy of each lesion beside its Dice. Dice forgets a lesion that the network
+            is sure to be none: there its gradient vanishes.
     """
 
     name: LossName = "dice_bce"
