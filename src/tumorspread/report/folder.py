@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,10 +116,20 @@ def write_analysis(analysis: Analysis, folder: Path) -> None:
 
     And `lungs.nii.gz` where lungs were found (1 left, 2 right), `radiomics.csv` where features were asked for.
     """
-    write_nifti(analysis.mask, folder / "mask.nii.gz")
-    write_nifti(analysis.lesions, folder / "lesions.nii.gz")
-    if analysis.lungs is not None:
-        write_nifti(analysis.lungs, folder / "lungs.nii.gz")
+    volumes = {"mask": analysis.mask, "lesions": analysis.lesions, "lungs": analysis.lungs}
+    # Packing them takes a thread of its own while the report is drawn.
+    with ThreadPoolExecutor(1) as pool:
+        packed = [
+            pool.submit(write_nifti, volume, folder / f"{name}.nii.gz")
+            for name, volume in volumes.items()
+            if volume is not None
+        ]
+        _write_texts(analysis, folder)
+        for done in packed:
+            done.result()
+
+
+def _write_texts(analysis: Analysis, folder: Path) -> None:
     (folder / "findings.json").write_text(analysis.findings.to_json(), encoding="utf-8")
     (folder / "lesions.csv").write_text(lesions_csv(analysis.findings), encoding="utf-8")
     if any(lesion.radiomics for lesion in analysis.findings.lesions):

@@ -1,11 +1,11 @@
 """NIfTI files: the only place that knows RAS.
 
-NIfTI stores (x, y, z) in RAS+ mm; the house keeps (z, y, x) in LPS mm. nibabel reads header and voxels.
+NIfTI stores (x, y, z) in RAS+ mm; the house keeps (z, y, x) in LPS mm. nibabel reads header and voxels; ISA-L packs and
+unpacks gzip in half the time of zlib.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
 import zlib
 from contextlib import suppress
@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 
 import nibabel as nib
 import numpy as np
+from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
@@ -26,9 +27,9 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 REVERSE_AXES = np.eye(4)[[2, 1, 0, 3]]
 
 # What nibabel lets out on damaged files, seen on truncated, foreign and overwritten ones.
-_NIBABEL_FAULTS = (
+_NIBABEL_FAULTS: tuple[type[Exception], ...] = (
     ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError, OverflowError, TypeError,
-    MemoryError, KeyError, AttributeError, zlib.error,
+    MemoryError, KeyError, AttributeError, zlib.error, isal_zlib.error,
 )  # fmt: skip
 
 
@@ -89,7 +90,8 @@ def write_nifti(volume: Volume, path: str | Path) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(image, unfinished)
+        with _create(unfinished) as stream:
+            image.to_stream(stream)
         os.replace(unfinished, path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
@@ -106,9 +108,15 @@ def _open(path: Path) -> IO[bytes]:
         raise ReadError(f"{path}: cannot be read ({_short(error)})") from error
     if stream.read(2) == b"\x1f\x8b":
         stream.close()
-        return cast(IO[bytes], gzip.open(path))
+        return cast(IO[bytes], igzip.open(path))
     stream.seek(0)
     return stream
+
+
+def _create(path: Path) -> IO[bytes]:
+    if path.name.endswith(".gz"):
+        return cast(IO[bytes], igzip.open(path, "wb", compresslevel=1))
+    return path.open("wb")
 
 
 def _check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
