@@ -108,10 +108,14 @@ class Way:
             probability: array of shape `step.target`, 0..1.
             threshold: probabilities above it are tumour.
         """
-        mask = np.empty(self.step.source, bool)
+        mask = np.zeros(self.source.shape, bool)
+        # Through a view in the canonical axes; a slice that stays empty is never touched and takes no memory.
+        upright = self.turn.apply_array(mask)
         for z, plane in enumerate(self.step.invert_planes(probability)):
-            mask[z] = plane > threshold
-        return self.source.with_voxels(np.ascontiguousarray(self.turn.invert_array(mask)))
+            marked = plane > threshold
+            if marked.any():
+                upright[z] = marked
+        return self.source.with_voxels(mask)
 
     def probability_back(self, probability: NDArray[np.float32]) -> Volume:
         """`probability` interpolated onto the source grid, as float32 (4 bytes a voxel of the scan)."""

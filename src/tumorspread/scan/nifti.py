@@ -27,9 +27,10 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 REVERSE_AXES = np.eye(4)[[2, 1, 0, 3]]
 
 # What nibabel lets out on damaged files, seen on truncated, foreign and overwritten ones.
-_NIBABEL_FAULTS: tuple[type[Exception], ...] = (
+_NIBABEL_FAULTS = (
     ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError, OverflowError, TypeError,
-    MemoryError, KeyError, AttributeError, zlib.error, isal_zlib.error,
+    MemoryError, KeyError, AttributeError, zlib.error,
+    cast(type[Exception], isal_zlib.error),  # its stub says an instance
 )  # fmt: skip
 
 
