@@ -25,7 +25,19 @@ from tumorspread.model.unet import UNet, UNetConfig
 from tumorspread.model.weights import Provenance, WeightsInfo, load_weights, save_weights
 from tumorspread.scan.nifti import read_nifti
 
-VERBS = ("analyse", "measure", "follow", "predict", "convert", "train", "evaluate", "calibrate", "bench")
+VERBS = (
+    "analyse",
+    "measure",
+    "follow",
+    "predict",
+    "convert",
+    "train",
+    "evaluate",
+    "calibrate",
+    "quantise",
+    "export",
+    "bench",
+)
 DATA_VERBS = ("fetch", "check", "split", "convert", "phantoms", "implant", "preview")
 COMMANDS = [(), ("data",), *((verb,) for verb in VERBS), *(("data", verb) for verb in DATA_VERBS)]
 RESULTS = {"mask.nii.gz", "lesions.nii.gz", "lungs.nii.gz", "findings.json", "lesions.csv", "report.html"}

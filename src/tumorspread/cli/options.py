@@ -19,7 +19,8 @@ Engine = Annotated[
     typer.Option(help="What computes the network; by default OpenVINO on a CPU, torch on a GPU."),
 ]
 Precision = Annotated[
-    Literal["auto", "fp32", "bf16"], typer.Option(help="On a CPU; by default bf16 where it has that and OpenVINO.")
+    Literal["auto", "fp32", "bf16", "int8"],
+    typer.Option(help="On a CPU; by default bf16 where it has that and OpenVINO. int8: see `quantise`."),
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads of the network; by default all cores.", min=1)]
 Threshold = Annotated[

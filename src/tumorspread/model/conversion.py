@@ -13,16 +13,19 @@ import os
 import re
 import tempfile
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from torch import Tensor, nn
 
-from tumorspread.errors import WeightsError
+from tumorspread.errors import OutputError, WeightsError
+from tumorspread.model.openvino import import_openvino
 from tumorspread.model.unet import UNet
 from tumorspread.model.weights import WeightsInfo
 
@@ -33,6 +36,7 @@ LAYOUT = 1
 # How far a probability of the two may differ, both in fp32, on noise; 1e-5 was measured.
 TOLERANCE = 1e-3
 MARK = "openvino"
+INT8 = "-int8"
 
 
 def load_openvino(network: UNet, info: WeightsInfo, weights: Path) -> Any:
@@ -46,27 +50,67 @@ def load_openvino(network: UNet, info: WeightsInfo, weights: Path) -> Any:
     Raises:
         WeightsError: the model's answers are not those of `network`.
     """
-    import openvino as ov  # here, since it takes a third of a second
-
-    version = ov.__version__.split("-")[0]
-    name = f"{weights.stem}.{info.sha256[:16]}.{MARK}-{version}-{LAYOUT}.xml"
-    places = [folder / name for folder in (weights.resolve().parent, user_cache_path("tumorspread"))]
-    for place in places:
-        if _is_whole(place):
-            return ov.Core().read_model(place)
+    places = _places(info, weights)
+    kept = _read(places)
+    if kept is not None:
+        return kept
     model = _convert(network, info.tile)
     _check(model, network, info.tile)
-    for place in places:
-        try:
-            _keep(model, place)
-            break
-        except (OSError, RuntimeError) as error:  # OpenVINO raises the latter where it cannot write
-            log.info("the OpenVINO model cannot be kept in %s: %s", place.parent, error)
+    _keep_in_one(model, places)
     _remove_older(weights, places[0].stem)
     return model
 
 
-class _Probability(nn.Module):
+def load_int8(info: WeightsInfo, weights: Path) -> Any:
+    """The int8 model that `keep_int8` kept.
+
+    Raises:
+        WeightsError: none was made of these weights.
+    """
+    kept = _read(_places(info, weights, INT8))
+    if kept is None:
+        raise WeightsError(f"no int8 model was made of {weights.name} yet; `tumorspread quantise` makes it")
+    return kept
+
+
+def keep_int8(model: Any, info: WeightsInfo, weights: Path) -> Path:
+    """Keep an int8 model of weights where `load_int8` finds it; gives its file.
+
+    Raises:
+        OutputError: neither the weights' folder nor the user's cache can be written to.
+    """
+    place = _keep_in_one(model, _places(info, weights, INT8))
+    if place is None:
+        raise OutputError(f"the int8 model can be written neither beside {weights} nor into the user's cache")
+    return place
+
+
+def _places(info: WeightsInfo, weights: Path, kind: str = "") -> list[Path]:
+    """Where a model of weights may be kept, the first choice first."""
+    version = import_openvino().__version__.split("-")[0]
+    name = f"{weights.stem}.{info.sha256[:16]}.{MARK}-{version}-{LAYOUT}{kind}.xml"
+    return [folder / name for folder in (weights.resolve().parent, user_cache_path("tumorspread"))]
+
+
+def _read(places: Sequence[Path]) -> Any:
+    """The model at the first of those places that holds a whole one; None where none does."""
+    whole = next((place for place in places if _is_whole(place)), None)
+    return None if whole is None else import_openvino().Core().read_model(whole)
+
+
+def _keep_in_one(model: Any, places: Sequence[Path]) -> Path | None:
+    """Keep a model at the first of those places that can be written to; None where none can."""
+    for place in places:
+        try:
+            _keep(model, place)
+        except (OSError, RuntimeError) as error:  # OpenVINO raises the latter where it cannot write
+            log.info("the OpenVINO model cannot be kept in %s: %s", place.parent, error)
+        else:
+            return place
+    return None
+
+
+class Probability(nn.Module):
     """The network and the sigmoid."""
 
     def __init__(self, network: UNet) -> None:
@@ -74,11 +118,13 @@ class _Probability(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
+        """Tumour probability of each voxel."""
         return cast(Tensor, self.network(image)).sigmoid()
 
 
 def _convert(network: UNet, tile: tuple[int, ...]) -> Any:
     """The model, by OpenVINO's front end itself: `openvino.convert_model` reports its use to its makers, unasked."""
+    import_openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -87,26 +133,29 @@ def _convert(network: UNet, tile: tuple[int, ...]) -> Any:
         # The shape is fixed on purpose, and OpenVINO reads no other form of a network without its own converter.
         warnings.simplefilter("ignore", torch.jit._trace.TracerWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
-        decoder = TorchScriptPythonDecoder(_Probability(network), example_input=(torch.zeros((1, 1, *tile)),))
+        decoder = TorchScriptPythonDecoder(Probability(network), example_input=(torch.zeros((1, 1, *tile)),))
         model = front.convert(front.load(decoder))
     model.reshape([-1, 1, *tile])
     return model
 
 
-def _check(model: Any, network: UNet, tile: tuple[int, ...]) -> None:
-    """Both on the same noise, of the grain of a scan: blocks and single voxels."""
-    import openvino as ov
-
+def grainy_noise(tile: tuple[int, ...]) -> NDArray[np.float32]:
+    """One tile (1, 1, *tile) of the grain of a scan, blocks and single voxels, -1 to 1; always the same."""
     random = np.random.default_rng(0)
     blocks = random.uniform(-1, 1, [-(-edge // 8) for edge in tile])
     for axis in range(len(tile)):
         blocks = blocks.repeat(8, axis=axis)
     image = blocks[tuple(slice(edge) for edge in tile)] + random.normal(0, 0.1, tile)
-    noise = np.clip(image, -1, 1).astype(np.float32)[None, None]
+    return np.clip(image, -1, 1).astype(np.float32)[None, None]
+
+
+def _check(model: Any, network: UNet, tile: tuple[int, ...]) -> None:
+    """Both on the same noise."""
+    noise = grainy_noise(tile)
     with torch.inference_mode():
-        expected = _Probability(network)(torch.from_numpy(noise)).numpy()
+        expected = Probability(network)(torch.from_numpy(noise)).numpy()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    apart = float(np.abs(ov.Core().compile_model(model, "CPU", settings)(noise)[0] - expected).max())
+    apart = float(np.abs(import_openvino().Core().compile_model(model, "CPU", settings)(noise)[0] - expected).max())
     if not apart <= TOLERANCE:
         raise WeightsError(
             f"the OpenVINO model of these weights answers up to {apart:.2g} off; use --engine torch, and report it"
@@ -115,12 +164,10 @@ def _check(model: Any, network: UNet, tile: tuple[int, ...]) -> None:
 
 def _keep(model: Any, place: Path) -> None:
     """Write the files of a model, the hashes last."""
-    import openvino as ov
-
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{MARK}.") as folder:
         made = Path(folder) / place.name
-        ov.save_model(model, made, compress_to_fp16=False)
+        import_openvino().save_model(model, made, compress_to_fp16=False)
         made.with_suffix(".json").write_text(json.dumps(_hashes(made)))
         for suffix in (".bin", ".xml", ".json"):
             os.replace(made.with_suffix(suffix), place.with_suffix(suffix))

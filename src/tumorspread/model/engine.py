@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tumorspread.errors import RecipeError
-from tumorspread.model.conversion import load_openvino
+from tumorspread.model.conversion import load_int8, load_openvino
+from tumorspread.model.openvino import import_openvino
 from tumorspread.model.unet import UNet
 from tumorspread.model.weights import WeightsInfo
 
 EngineName = Literal["auto", "torch", "openvino"]
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -30,7 +31,7 @@ class Engine(Protocol):
 
     @property
     def precision(self) -> str:
-        """What it computes in: `fp32`, `bf16` or `fp16`."""
+        """What it computes in: `fp32`, `bf16`, `fp16` or `int8`."""
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities 0..1 for `tiles` (n, 1, *edges), values -1..1, in their shape."""
@@ -72,7 +73,7 @@ class OpenVinoEngine:
 
     Args:
         load: gives the model.
-        precision: `fp32` or `bf16`.
+        precision: `fp32` or `bf16`; or `int8`, of a model of which most layers are that.
         threads: of the CPU.
     """
 
@@ -80,8 +81,10 @@ class OpenVinoEngine:
 
     def __init__(self, load: Callable[[], Any], precision: str, threads: int) -> None:
         self.load = load
+        self.asked = precision
+        rest = ("bf16" if has_bf16() else "fp32") if precision == "int8" else precision
         self.settings = {
-            "INFERENCE_PRECISION_HINT": HINTS[precision],
+            "INFERENCE_PRECISION_HINT": HINTS[rest],
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
         }
@@ -89,13 +92,13 @@ class OpenVinoEngine:
     @cached_property
     def compiled(self) -> Any:
         """The model on this CPU."""
-        import openvino as ov  # here, since it takes a third of a second
-
-        return ov.Core().compile_model(self.load(), "CPU", self.settings)
+        return import_openvino().Core().compile_model(self.load(), "CPU", self.settings)
 
     @property
     def precision(self) -> str:
         """What it does compute in, whatever was asked for."""
+        if self.asked == "int8":
+            return "int8"
         used = str(self.compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
         return {hint: name for name, hint in HINTS.items()}.get(used, used)
 
@@ -123,23 +126,33 @@ def pick_engine(
         device: a CPU or a GPU.
         name: `auto` takes OpenVINO on a CPU and torch elsewhere.
         precision: on a CPU; `auto` takes bf16 with OpenVINO where the CPU has the instructions, and fp32 with torch.
+            `int8` takes what `quantise` has made, with OpenVINO.
         threads: CPU threads; None takes as many as torch does.
 
     Raises:
-        RecipeError: OpenVINO is asked for on another device than the CPU, bf16 on a CPU without it, or an unknown
-            engine or precision.
+        RecipeError: OpenVINO or int8 is asked for on another device than the CPU, bf16 on a CPU without it, int8 of
+            torch, or an unknown engine or precision.
+        WeightsError: int8 is asked for, and no such model was made of the weights.
     """
-    if name not in ("auto", "torch", "openvino") or precision not in ("auto", *HINTS):
-        raise RecipeError(f"engine {name!r} in {precision!r}: expected auto, torch or openvino; auto, fp32 or bf16")
+    if name not in ("auto", "torch", "openvino") or precision not in ("auto", "int8", *HINTS):
+        raise RecipeError(
+            f"engine {name!r} in {precision!r}: expected auto, torch or openvino; auto, fp32, bf16 or int8"
+        )
+    if precision == "int8" and (device.type != "cpu" or name == "torch"):
+        raise RecipeError("int8 is computed by the OpenVINO engine on a CPU; use --device cpu --engine openvino")
     if name == "openvino" and device.type != "cpu":
         raise RecipeError(f"the OpenVINO engine computes on the CPU, not on {device}; use --device cpu")
     if precision == "bf16" and device.type == "cpu" and not has_bf16():
         raise RecipeError("this CPU has no bf16; use --precision fp32")
     if device.type != "cpu" or name == "torch":
         return TorchEngine(network, device, is_half=precision == "bf16")
+    count = threads or torch.get_num_threads()
+    if precision == "int8":
+        model = load_int8(info, weights)
+        return OpenVinoEngine(lambda: model, "int8", count)
     half = precision == "bf16" or (precision == "auto" and has_bf16())
     load = partial(load_openvino, network, info, weights)
-    return OpenVinoEngine(load, "bf16" if half else "fp32", threads or torch.get_num_threads())
+    return OpenVinoEngine(load, "bf16" if half else "fp32", count)
 
 
 def has_bf16() -> bool:

@@ -48,7 +48,7 @@ class Predictor:
         overlap: share of a tile's edge that neighbouring tiles have in common, 0 to 0.9.
         threads: CPU threads; None leaves the engine's choice.
         engine: what computes the network, `torch` or `openvino`; `auto` takes OpenVINO on a CPU.
-        precision: on a CPU, `fp32` or `bf16`; `auto` takes bf16 with OpenVINO where the CPU has it.
+        precision: on a CPU, `fp32`, `bf16` or `int8`; `auto` takes bf16 with OpenVINO where the CPU has it.
 
     Raises:
         WeightsError: see `load_weights` and `pick_engine`.

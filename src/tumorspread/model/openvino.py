@@ -1,0 +1,46 @@
+"""OpenVINO and NNCF, imported so that they report nothing: both tell their makers when they are used, unasked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tumorspread.errors import TumorspreadError
+
+REPORTER = "openvino_telemetry"
+
+
+def import_openvino() -> Any:
+    """The module `openvino`; it takes a third of a second."""
+    with _without_reporter():
+        import openvino
+    return openvino
+
+
+def import_nncf() -> Any:
+    """The module `nncf`.
+
+    Raises:
+        TumorspreadError: it is not installed.
+    """
+    with _without_reporter():
+        try:
+            import nncf
+        except ImportError as error:
+            raise TumorspreadError("int8 needs NNCF; install it with `pip install tumorspread[int8]`") from error
+    return nncf
+
+
+@contextmanager
+def _without_reporter() -> Iterator[None]:
+    """Both do without the package that reports where it cannot be imported."""
+    is_there, before = REPORTER in sys.modules, sys.modules.get(REPORTER)
+    sys.modules[REPORTER] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[REPORTER]
+        if is_there and before is not None:
+            sys.modules[REPORTER] = before
