@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
 .PHONY: help setup demo test test-slow check format msd-patches bench-measure bench-registration readers lungs-sheet
-.PHONY: demo-followup implant-page model-report weights clean
+.PHONY: demo-followup implant-page model-report weights bench-inference clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -17,6 +17,7 @@ help:
 	@echo "make check        ruff, mypy --strict, import rules"
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
+	@echo "make bench-inference SCAN=FILE  a scan through tumorspread, MONAI and nnU-Net with the same weights (an hour)"
 	@echo "make bench-registration  overlap and inverse consistency of a real pair of scans before and after registration"
 	@echo "make implant-page  docs/implants.png: synthetic tumours in real scans, among real ones"
 	@echo "make weights DATA=FOLDER WORK=FOLDER  train the weights that come with the package; goes on where it stopped"
@@ -58,6 +59,22 @@ msd-patches: setup
 
 bench-measure: setup
 	$(BIN)/python -W ignore bench/measure.py
+
+PEERS ?= .venv-peers
+SCAN ?= ../shared/data/scans/LIDC-IDRI-0314.nii.gz
+
+# nnunetv2's own list of dependencies asks for packages that no prediction needs.
+$(PEERS)/.done: $(VENV)/.done
+	sh tools/make_venv.sh $(PYTHON) $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nnunetv2==2.8.1 acvl-utils \
+		dynamic-network-architectures batchgenerators batchgeneratorsv2
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pandas einops blosc2 \
+		tqdm scikit-learn
+	touch $@
+
+bench-inference: setup $(PEERS)/.done
+	$(BIN)/python -W ignore bench/inference.py $(SCAN) --peers $(PEERS)/bin/python --append docs/benchmarks.md
 
 bench-registration: setup
 	$(BIN)/python bench/registration.py

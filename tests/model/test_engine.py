@@ -80,6 +80,17 @@ def test_as_many_threads_as_asked_for_and_by_default_as_many_as_torch_takes(tmp_
         assert compiled.get_property("INFERENCE_NUM_THREADS") == expected
 
 
+def test_tiles_of_another_size_get_a_model_of_their_own(tmp_path):
+    network, info, path = make_weights(tmp_path)
+    found = pick_engine(network, info, path, CPU, precision="fp32")
+    tiles = np.random.default_rng(1).uniform(-1, 1, (2, 1, 24, 16, 32)).astype(np.float32)
+    expected = TorchEngine(network, CPU)(tiles)
+    assert np.abs(found(tiles) - expected).max() < 1e-4
+    assert found.compiled_for((24, 16, 32)) is found.compiled_for((24, 16, 32))
+    assert found.compiled_for((16, 16, 16)) is found.compiled
+    assert np.abs(found(some_tiles(3)) - TorchEngine(network, CPU)(some_tiles(3))).max() < 1e-4
+
+
 def test_nothing_is_made_before_the_first_tile(tmp_path):
     network, info, path = make_weights(tmp_path)
     pick_engine(network, info, path, CPU)

@@ -34,7 +34,7 @@ class Engine(Protocol):
         """What it computes in: `fp32`, `bf16`, `fp16` or `int8`."""
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities 0..1 for `tiles` (n, 1, *edges), values -1..1, in their shape."""
+        """Probabilities 0..1 for `tiles` (n, 1, *edges), values -1..1, in their shape; edges the network can halve."""
 
 
 class TorchEngine:
@@ -82,6 +82,7 @@ class OpenVinoEngine:
     def __init__(self, load: Callable[[], Any], precision: str, threads: int) -> None:
         self.load = load
         self.asked = precision
+        self._others: dict[tuple[int, ...], Any] = {}
         rest = ("bf16" if has_bf16() else "fp32") if precision == "int8" else precision
         self.settings = {
             "INFERENCE_PRECISION_HINT": HINTS[rest],
@@ -90,9 +91,24 @@ class OpenVinoEngine:
         }
 
     @cached_property
+    def model(self) -> Any:
+        """The model, for tiles of the weights' own size."""
+        return self.load()
+
+    @cached_property
     def compiled(self) -> Any:
         """The model on this CPU."""
-        return import_openvino().Core().compile_model(self.load(), "CPU", self.settings)
+        return self._compile(self.model)
+
+    def compiled_for(self, tile: tuple[int, ...]) -> Any:
+        """The model on this CPU for tiles of any size, compiled once for each."""
+        if tile == tuple(edge.get_length() for edge in list(self.model.input(0).get_partial_shape())[2:]):
+            return self.compiled
+        if tile not in self._others:
+            model = self.model.clone()
+            model.reshape([-1, 1, *tile])
+            self._others[tile] = self._compile(model)
+        return self._others[tile]
 
     @property
     def precision(self) -> str:
@@ -104,7 +120,10 @@ class OpenVinoEngine:
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine`; WeightsError where the model does not answer as torch does, when it is made."""
-        return np.asarray(self.compiled(tiles)[0])
+        return np.asarray(self.compiled_for(tiles.shape[2:])(tiles)[0])
+
+    def _compile(self, model: Any) -> Any:
+        return import_openvino().Core().compile_model(model, "CPU", self.settings)
 
 
 def pick_engine(

@@ -78,6 +78,14 @@ class Predictor:
             folded, self.info, path, self.device, name=engine, precision=precision, threads=threads
         )
 
+    def warm_up(self) -> None:
+        """Load all that the first scan would have to wait for.
+
+        Raises:
+            WeightsError: see `load_openvino`.
+        """
+        self.engine(np.zeros((1, 1, *self.info.tile), np.float32))
+
     def read(self, path: Path, *, series: str | None = None) -> Volume:
         """Read a scan for these weights; those trained on grey images take pictures too.
 
