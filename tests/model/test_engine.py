@@ -13,6 +13,7 @@ from tumorspread.errors import RecipeError, WeightsError
 from tumorspread.model import conversion, engine
 from tumorspread.model.conversion import load_openvino
 from tumorspread.model.engine import TorchEngine, pick_engine
+from tumorspread.model.predict import Predictor
 from tumorspread.model.preprocess import PreprocessConfig
 from tumorspread.model.unet import UNet, UNetConfig, fold_norms
 from tumorspread.model.weights import Provenance, WeightsInfo, load_weights, save_weights
@@ -195,3 +196,11 @@ def test_an_unknown_engine_or_a_device_it_does_not_have_is_refused(tmp_path):
     with pytest.raises(RecipeError, match="on the CPU, not on cuda"):
         pick_engine(network, info, path, torch.device("cuda"), name="openvino")
     assert pick_engine(network, info, path, CPU, name="torch").precision == "fp32"
+
+
+def test_a_predictor_that_is_warm_has_its_model_compiled(tmp_path):
+    _, _, path = make_weights(tmp_path)
+    predictor = Predictor(path, device="cpu")
+    assert "compiled" not in vars(predictor.engine)
+    predictor.warm_up()
+    assert "compiled" in vars(predictor.engine)
