@@ -24,12 +24,8 @@ COUNT_A, COUNT_ALL, HELD_OUT_COUNT = 180, 240, 30
 SHIPPED = Path(__file__).resolve().parents[1] / "src" / "tumorspread" / "model" / "shipped"
 TRUNK = "--set run.epochs=22 --set run.val_every=11 --set optim.final_share=0.25"
 FOLD_A = "--set run.epochs=60 --set run.val_every=10"
-# Small patches see five times as many nodules a minute, but no mass as a whole: large ones come before and after.
-SMALL = "--set patch.size=[48,48,48] --set patch.batch=3 --set patch.steps_per_epoch=150"
-NODULES = f"{SMALL} --set run.epochs=47 --set run.val_every=47"
-MASSES = "--set run.epochs=18 --set run.val_every=18 --set optim.learning_rate=1.5e-3"
-FOLD_B = f"{SMALL} --set run.epochs=10 --set run.val_every=10 --set optim.learning_rate=1.5e-3"
-FINAL = "--set run.epochs=12 --set run.val_every=12 --set optim.learning_rate=1.2e-3"
+FOLD_B = "--set run.epochs=14 --set run.val_every=7 --set optim.learning_rate=1.5e-3"
+FINAL = "--set run.epochs=22 --set run.val_every=11 --set optim.learning_rate=1.5e-3"
 
 
 def main(data: Path, work: Path, workers: int) -> None:
@@ -40,9 +36,7 @@ def main(data: Path, work: Path, workers: int) -> None:
     make_set(data, work / "held_out_a", (NEGATIVE, *OTHERS), HELD_OUT_COUNT, seed=4, workers=workers)
     # Split n of a set leaves out its n-th patient: NEGATIVE is the first of set_a and the second of set_all.
     trunk = train(work / "set_a", work / "trunk", TRUNK, fold=1)
-    first = train(work / "set_a", work / "fold_a_first", f"--start {trunk} {FOLD_A}")
-    nodules = train(work / "set_a", work / "fold_a_nodules", f"--start {first} {NODULES}")
-    fold_a = train(work / "set_a", work / "fold_a", f"--start {nodules} {MASSES}")
+    fold_a = train(work / "set_a", work / "fold_a", f"--start {trunk} {FOLD_A}")
     fold_b = train(work / "set_all", work / "fold_b", f"--start {trunk} {FOLD_B}", fold=2)
     final = train(work / "set_all", work / "all", f"--start {fold_a} {FINAL}")
     (work / "folds").mkdir(exist_ok=True)

@@ -34,6 +34,7 @@ VERBS = (
     "train",
     "evaluate",
     "calibrate",
+    "average",
     "quantise",
     "export",
     "bench",

@@ -49,19 +49,6 @@ def test_the_threshold_is_where_outlines_fit(scans):
     assert done.tumours == 80
 
 
-def test_a_rim_that_hardly_costs_dice_does_not_raise_the_threshold(scans):
-    def with_rim(scan, voxels):
-        probability = scan.probability.copy()
-        probability[probability < 0.4] = 0
-        line = probability[12, 10]  # through the first tumour, from its last voxel on
-        last = int(np.flatnonzero(scan.truth[12, 10])[-1])
-        line[last + 1 : last + 1 + voxels] = 0.35
-        return replace(scan, probability=probability)
-
-    assert calibrate([with_rim(scan, 2) for scan in scans]).threshold == 0.2
-    assert calibrate(scans).threshold == 0.4
-
-
 def test_points_cost_what_they_may_and_what_they_say(scans):
     detection = calibrate(scans).detection
     surest = [float(scan.probability[~scan.truth].max()) for scan in scans]

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from tumorspread.errors import OutputError, WeightsError
 from tumorspread.model.preprocess import PreprocessConfig
 from tumorspread.model.unet import UNet, UNetConfig
-from tumorspread.model.weights import Provenance, WeightsInfo, load_weights, save_weights
+from tumorspread.model.weights import Provenance, WeightsInfo, average_weights, load_weights, save_weights
 
 
 def tiny_info(**changes) -> WeightsInfo:
@@ -118,3 +118,35 @@ def test_a_missing_file_and_an_unwritable_place_are_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         save_weights(UNet(tiny_info().unet), tiny_info(), tmp_path / "file" / "w.safetensors")
+
+
+def test_a_mean_is_that_of_each_number_with_the_cases_of_all(tmp_path):
+    paths, states = [], []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        network = UNet(tiny_info().unet)
+        network(torch.randn(2, 1, 16, 16, 16))  # the norms count their steps and move
+        paths.append(tmp_path / f"{seed}.safetensors")
+        cases = ("a", f"case{seed}")
+        save_weights(network, tiny_info(provenance=Provenance(f"set{seed // 2}", cases, ("v",))), paths[-1])
+        states.append(network.state_dict())
+    network, info = average_weights(paths)
+    for key, value in network.state_dict().items():
+        if value.is_floating_point():
+            assert torch.allclose(value, sum(state[key] for state in states) / 3, atol=1e-6)
+        else:
+            assert torch.equal(value, states[-1][key])
+    assert info.provenance.train_cases == ("a", "case0", "case1", "case2")
+    assert (info.provenance.val_cases, info.provenance.data) == (("v",), "set0 + set1")
+    assert info.detection is None
+
+
+def test_a_mean_of_one_or_of_different_networks_is_refused(weights, tmp_path):
+    with pytest.raises(WeightsError, match="two weights files"):
+        average_weights([weights])
+    other = tiny_info(unet=UNetConfig(dims=3, widths=(4, 12)))
+    save_weights(UNet(other.unet), other, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match=r"w\.safetensors is of another network or preprocessing than other"):
+        average_weights([weights, tmp_path / "other.safetensors"])
+    with pytest.raises(WeightsError, match="no such"):
+        average_weights([weights, tmp_path / "missing.safetensors"])

@@ -34,7 +34,7 @@ Each command explains itself: tumorspread analyse --help
 app = typer.Typer(help=HELP, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
 VERBS = (
     scans.analyse, scans.measure, followup.follow, scans.predict, scans.convert, training.train, training.evaluate,
-    training.calibrate, weights.quantise, weights.export, bench.bench,
+    training.calibrate, weights.average, weights.quantise, weights.export, bench.bench,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)

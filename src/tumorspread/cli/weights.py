@@ -1,4 +1,4 @@
-"""Verbs on a weights file: quantise, export.
+"""Verbs on weights files: average, quantise, export.
 
 Everything heavy is imported inside the verbs, so that `--help` answers at once.
 """
@@ -40,6 +40,27 @@ def quantise(
     for one in checks:
         print(f"{one.scan} dice_with_fp32 {one.dice:.4f}")
     say(f"wrote {place}")
+
+
+def average(
+    weights: Annotated[list[Path], typer.Argument(help="Weights files of one lineage, two or more.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Weights file to write.")],
+    force: Force = False,
+) -> None:
+    """Take the mean of weights of which one was trained on from the other.
+
+    Where two trainings pull a network to different sides, their mean keeps what both have learned. It carries no
+    calibration.
+
+    \b
+    Example:
+      tumorspread average masses/weights.safetensors nodules/weights.safetensors -o both.safetensors
+    """
+    from tumorspread.model.weights import average_weights, save_weights
+
+    refuse_existing(out, force)
+    save_weights(*average_weights(weights), out)
+    say(f"wrote {out}")
 
 
 def export(

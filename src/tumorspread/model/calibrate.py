@@ -24,7 +24,6 @@ THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 # False lesions a scan that each operating point may cost.
 BUDGETS: dict[Point, float] = {"sensitive": 2.0, "balanced": 0.5, "specific": 0.125}
 LARGE_MM = 10.0
-DICE_MARGIN = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +91,7 @@ def hold_out(
 
 
 def calibrate(scans: Sequence[HeldOut]) -> Calibration:
-    """Choose the threshold, fit the probabilities of pieces at it, and set the operating points.
-
-    The threshold is the lowest whose Dice is within `DICE_MARGIN` of the best: a small or faint tumour is lost first
-    where it rises, and hardly shows in Dice.
+    """Choose the threshold by Dice, fit the probabilities of pieces at it, and set the operating points.
 
     Raises:
         RecipeError: no tumour was found, or nothing but tumours: there is nothing to tell apart.
@@ -104,7 +100,7 @@ def calibrate(scans: Sequence[HeldOut]) -> Calibration:
     if not ill:
         raise RecipeError(f"none of the {len(scans)} scans holds a tumour; a calibration needs both")
     dices = {cut: float(np.mean([_dice_of_true(scan, cut) for scan in ill])) for cut in THRESHOLDS}
-    threshold = min(cut for cut, dice in dices.items() if dice >= max(dices.values()) - DICE_MARGIN)
+    threshold = max(dices, key=lambda cut: dices[cut])
     judged = [_judge(scan, threshold) for scan in scans]
     scores = np.concatenate([found.scores for found in judged])
     is_tumour = np.concatenate([found.is_tumour for found in judged])

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -144,6 +145,43 @@ def load_weights(path: Path) -> tuple[UNet, WeightsInfo]:
     if not all(torch.isfinite(t).all() for t in tensors.values()):
         raise WeightsError(f"{path.name}: holds numbers that are not finite; train again or fetch it again")
     return network.eval(), info
+
+
+def average_weights(paths: Sequence[Path]) -> tuple[UNet, WeightsInfo]:
+    """The mean of weights of which each was trained on from another, or all from one: nearer to the truth than any.
+
+    Where two trainings pull one network to different sides, their mean keeps what both have learned (Wortsman et al.
+    2022, arXiv 2203.05482). Of networks that began apart the mean is none.
+
+    Args:
+        paths: two weights files or more, of one network and preprocessing.
+
+    Returns:
+        Network and info: those of the last file, with the cases of all, and without calibration.
+
+    Raises:
+        WeightsError: fewer than two; a file that cannot be read, or is of another network or preprocessing.
+    """
+    if len(paths) < 2:
+        raise WeightsError("a mean needs two weights files at least")
+    networks, infos = zip(*(load_weights(path) for path in paths), strict=True)
+    network, info = networks[-1], infos[-1]
+    for other in infos:
+        if (other.unet, other.preprocess) != (info.unet, info.preprocess):
+            raise WeightsError(f"{other.name} is of another network or preprocessing than {info.name}")
+    states = [one.state_dict() for one in networks]
+    mean = {
+        key: torch.stack([state[key] for state in states]).mean(0) if value.is_floating_point() else value
+        for key, value in states[-1].items()
+    }
+    network.load_state_dict(mean)
+    cases = {
+        name: tuple(dict.fromkeys(case for one in infos for case in getattr(one.provenance, name)))
+        for name in ("train_cases", "val_cases")
+    }
+    data = " + ".join(dict.fromkeys(one.provenance.data for one in infos))
+    provenance = replace(info.provenance, data=data, epoch=0, val_dice=None, **cases)
+    return network, replace(info, provenance=provenance, detection=None)
 
 
 def _parse(path: Path, metadata: dict[str, str]) -> WeightsInfo:
