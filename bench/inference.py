@@ -20,6 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tumorspread.measurement.lungs import segment_lungs
+from tumorspread.measurement.room import REACH_MM
+from tumorspread.model.detect import find_lungs
+from tumorspread.model.preprocess import plan_way
+from tumorspread.model.weights import load_weights
 from tumorspread.model.zoo import find_weights
 from tumorspread.scan.read import read, read_mask
 
@@ -54,18 +59,29 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * np.count_nonzero(a & b) / size if size else 1.0
 
 
+def reach_of_lungs(scan: Path, weights: Path) -> np.ndarray:
+    """Where the weights have learned anything, on the scan's grid: elsewhere the peers' masks hold noise."""
+    volume = read(scan)
+    way = plan_way(volume, load_weights(weights)[1].preprocess)
+    lungs = find_lungs(segment_lungs(volume).labels, way)
+    if lungs is None:
+        sys.exit(f"{scan.name}: no lungs were found")
+    return way.mask_back((lungs.far_mm <= REACH_MM).astype(np.float32), 0.5).voxels
+
+
 def compare(
     scan: Path, weights: Path, spacing: str, peers: str, precisions: list[str]
 ) -> tuple[dict[str, float], list[str]]:
     """Figures at one spacing, and the lines of the table."""
     print(f"\n{scan.name} at the spacing of the {'scan' if spacing == 'own' else 'weights'}")
     ours = {p: run(sys.executable, "ours", scan, weights, spacing, p) for p in precisions}
+    near = reach_of_lungs(scan, weights)
     theirs = {name: run(peers, name, scan, weights, spacing) for name in ("monai", "nnunet")}
     found = {}
     for name, peer in theirs.items():
         for precision, own in ours.items():
             found[f"speedup_vs_{name}_{precision}"] = peer["total"] / own["total"]
-        found[f"dice_vs_{name}"] = dice(ours[precisions[0]]["mask"], peer["mask"])
+        found[f"dice_vs_{name}"] = dice(ours[precisions[0]]["mask"] & near, peer["mask"] & near)
     peak = min(peer["peak_gib"] for peer in theirs.values())
     found["peak_memory_ratio"] = max(own["peak_gib"] for own in ours.values()) / peak
     return found, [one["line"] for one in (*ours.values(), *theirs.values())]
@@ -83,7 +99,7 @@ def main() -> None:
     asked = parser.parse_args()
     weights = find_weights(asked.weights)
     precisions = ["bf16", *(["int8"] if asked.int8 else [])]
-    text = [f"\n## {datetime.date.today()}, {platform.node() or 'a machine'}: {_processor()}\n"]
+    text = [f"\n## {datetime.date.today()}, {_processor()}\n"]
     for spacing in asked.spacing:
         figures, lines = compare(asked.scan, weights, spacing, asked.peers, precisions)
         printed = [f"{name} {value:.3f}" for name, value in figures.items()]

@@ -151,14 +151,12 @@ def _plans(spacing: list[float], info: WeightsInfo, window: tuple[float, float])
 
 
 def run_ours(scan: Path, weights: Path, spacing, out: Path, clock: Clock, precision: str) -> int:
-    """Our own road, without measures and report: the peers have none."""
+    """Our own road without judging pieces, measures and report: the peers have none."""
     from tumorspread.measurement.lungs import segment_lungs
     from tumorspread.model.predict import Predictor
     from tumorspread.scan.nifti import write_nifti
 
     predictor = Predictor(weights, device="cpu", engine="openvino", precision=precision)  # type: ignore[arg-type]
-    # As the peers: cut at one half, every piece counts.
-    predictor.info = replace(predictor.info, detection=None, threshold=0.5)
     if spacing is None:
         own = replace(predictor.info.preprocess, spacing_mm=(0.0, 0.0, 0.0))
         predictor.info = replace(predictor.info, preprocess=own)
@@ -168,9 +166,11 @@ def run_ours(scan: Path, weights: Path, spacing, out: Path, clock: Clock, precis
         volume = predictor.read(scan)
     with clock.stage("lungs"):
         sides = segment_lungs(volume).labels
-    found = predictor.detect(volume, sides, clock=clock, progress=lambda done, total: tiles.append(total))
+    probability, way, _ = predictor.look(volume, sides, clock=clock, progress=lambda done, total: tiles.append(total))
+    with clock.stage("back"):
+        mask = way.mask_back(probability, 0.5)
     with clock.stage("write"):
-        write_nifti(found.mask, out)
+        write_nifti(mask, out)
     return tiles[-1]
 
 
