@@ -216,3 +216,12 @@ def test_real_scans_read_as_simpleitk_reads_them_and_survive_a_round_trip(shared
     back = read_nifti(tmp_path / "copy.nii")
     assert np.array_equal(back.voxels, volume.voxels)
     assert back.same_grid(volume)
+
+
+def test_the_same_volume_gives_the_same_bytes_at_any_time(tmp_path, monkeypatch):
+    volume = Volume.upright(np.arange(24, dtype=np.int16).reshape(2, 3, 4), (1, 1, 1))
+    write_nifti(volume, tmp_path / "a.nii.gz")
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    write_nifti(volume, tmp_path / "b.nii.gz")
+    first, second = ((tmp_path / f"{name}.nii.gz").read_bytes() for name in "ab")
+    assert first == second

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -114,10 +115,15 @@ def _open(path: Path) -> IO[bytes]:
     return stream
 
 
-def _create(path: Path) -> IO[bytes]:
-    if path.name.endswith(".gz"):
-        return cast(IO[bytes], igzip.open(path, "wb", compresslevel=1))
-    return path.open("wb")
+@contextmanager
+def _create(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("wb") as file:
+        if not path.name.endswith(".gz"):
+            yield file
+            return
+        # Neither time nor name in its header: the same volume gives the same bytes.
+        with igzip.IGzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
+            yield cast(IO[bytes], packed)
 
 
 def _check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
