@@ -90,7 +90,9 @@ def quantise(
         tell(number, len(scans))
     tiles = exact.pick(MOST_TILES)
     with redirect_stdout(io.StringIO()):  # its own progress
-        small = nncf.quantize(model, nncf.Dataset(tiles), subset_size=len(tiles))
+        # Mixed: a leaky ReLU's output lies unevenly about 0. Dice on a real scan rose from 0.987 to 0.990.
+        preset = nncf.QuantizationPreset.MIXED
+        small = nncf.quantize(model, nncf.Dataset(tiles), preset=preset, subset_size=len(tiles))
     checks = []
     for number, scan in enumerate(checking, 1 + len(setting)):
         masks = []
@@ -116,7 +118,7 @@ def _refuse_failed(checks: Sequence[Checked]) -> None:
 def compare(scan: str, exact: NDArray[np.bool_], bytewise: NDArray[np.bool_]) -> Checked:
     """How near two masks of one scan are."""
     both, size = np.count_nonzero(exact & bytewise), np.count_nonzero(exact) + np.count_nonzero(bytewise)
-    return Checked(scan, 2 * both / size if size else 1.0, _meet(exact, bytewise) and _meet(bytewise, exact))
+    return Checked(scan, float(2 * both / size) if size else 1.0, _meet(exact, bytewise) and _meet(bytewise, exact))
 
 
 def _meet(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
