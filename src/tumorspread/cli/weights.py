@@ -22,7 +22,7 @@ def quantise(
     scans: Annotated[list[Path], typer.Argument(help="Two scans or more, such as the weights will see.")],
     threads: Threads = None,
 ) -> None:
-    """Make the int8 model of weights, for `--precision int8`: twice the speed of bf16.
+    """Make the int8 model of weights, for `--precision int8`.
 
     The ranges of its numbers are taken from the first scan, the third, the fifth ...; on the others its masks are
     compared with those of fp32. It is kept, beside the weights or in the user's cache, where all of them have a Dice of

@@ -36,11 +36,10 @@ def import_nncf() -> Any:
 @contextmanager
 def _without_reporter() -> Iterator[None]:
     """Both do without the package that reports where it cannot be imported."""
-    is_there, before = REPORTER in sys.modules, sys.modules.get(REPORTER)
+    before = {name: sys.modules[name] for name in (REPORTER,) if name in sys.modules}
     sys.modules[REPORTER] = None  # type: ignore[assignment]
     try:
         yield
     finally:
         del sys.modules[REPORTER]
-        if is_there and before is not None:
-            sys.modules[REPORTER] = before
+        sys.modules.update(before)

@@ -1,4 +1,4 @@
-"""Weights and activations as bytes: twice the speed of bf16, kept only where real scans show the same answer.
+"""Weights and activations as bytes: sooner, and kept only where real scans show the same answer.
 
 NNCF's quantisation after training (OpenVINO's own tool): the range of each layer is taken from tiles of real scans.
 """
