@@ -111,6 +111,16 @@ def test_a_case_without_lesions_has_an_empty_mask(config):
     assert not case.mask.voxels.any()
 
 
+def test_some_cases_have_many_small_tumours_where_that_is_asked_for(config):
+    many = ImplantConfig(lesions=(9, 9), diameter_mm=(6.0, 9.0), masses=0)
+    asked = replace(config, many_p=0.5, many=many)
+    counts = [len(make_case(number, asked, None).lesions) for number in range(6)]
+    assert max(counts) > 4  # what has no room is left out
+    assert min(counts) <= 2
+    small = make_case(counts.index(max(counts)), asked, None)
+    assert all(lesion.diameter_mm < 14 for lesion in small.lesions)
+
+
 def test_a_set_is_a_data_set_and_goes_on_where_it_stopped(config, tmp_path):
     out, seen = tmp_path / "set", []
     write_implants(out, 3, config, progress=lambda done, count: seen.append((done, count)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tumorspread.errors import RecipeError
-from tumorspread.model.calibrate import BUDGETS, HeldOut, calibrate, hold_out
+from tumorspread.model.calibrate import BUDGETS, HeldOut, calibrate, choose_threshold, hold_out
 from tumorspread.model.candidates import Room
 from tumorspread.model.detect import LungSpace
 
@@ -44,9 +44,19 @@ def scans():
 
 def test_the_threshold_is_where_outlines_fit(scans):
     done = calibrate(scans)
-    assert done.threshold == 0.4  # below it the rim is taken for tumour; above it doubtful tumours are lost
+    assert done.threshold == 0.5  # below 0.4 the rim is taken for tumour; from there to 0.7 all outlines are right
     assert done.dice == pytest.approx(1.0)
     assert done.tumours == 80
+
+
+def test_a_threshold_far_from_a_half_must_be_better_by_more_than_chance():
+    random = np.random.default_rng(1)
+    scans = random.uniform(0.5, 0.9, 30)
+    of_chance = {0.3: scans - 0.1, 0.5: scans, 0.7: scans + 0.005}
+    assert choose_threshold(of_chance) == 0.5
+    assert choose_threshold({**of_chance, 0.7: scans + 0.1}) == 0.7
+    assert choose_threshold({**of_chance, 0.6: scans + 0.1, 0.7: scans + 0.11}) == 0.6
+    assert choose_threshold({0.2: np.array([0.9]), 0.5: np.array([0.8])}) == 0.2  # one scan: no error to go by
 
 
 def test_points_cost_what_they_may_and_what_they_say(scans):

@@ -177,6 +177,15 @@ def test_a_false_alarm_costs_as_much_as_a_missed_nodule_of_its_size_and_is_pushe
     assert (grad[0, 0, 17:] == 0).all()
 
 
+def test_what_may_be_a_tumour_by_one_in_seven_is_a_false_lesion_and_by_one_in_twenty_none():
+    """Vessels that the loss does not see come to rest just below where it begins to look."""
+    empty = torch.zeros(1, 1, 20, 20, 20)
+    for share, is_seen in ((1 / 7, True), (1 / 20, False)):
+        logits = torch.full_like(empty, -30.0)
+        logits[0, 0, 8:12, 8:12, 8:12] = torch.logit(torch.tensor(share))
+        assert (lesion_loss(logits, empty).item() > 0) == is_seen
+
+
 def test_what_grows_out_of_a_lesion_is_judged_by_the_dice_around_it_and_is_no_false_lesion():
     mask = torch.zeros(1, 1, 30, 14, 14)
     mask[0, 0, 2:5, 4:7, 4:7] = 1

@@ -179,12 +179,15 @@ def implant(
     shapes: Annotated[Path | None, typer.Option(help="Folder of real outlines; without, shapes by formula.")] = None,
     count: Annotated[int, typer.Option(help="Number of scans.", min=2)] = 200,
     leave_out: Annotated[list[str] | None, typer.Option(help="A patient not to use; may be repeated.")] = None,
+    many: Annotated[
+        float, typer.Option(help="Share of the scans with 12 to 40 small tumours, as metastases.", min=0, max=1)
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the set.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
 ) -> None:
     """Put synthetic tumours into real chest CT: training cases with an exact outline, and their splits.json.
 
-    Each case is a host as another scanner might have taken it, with 2 to 8 tumours of 3 to 120 mm and much that only
+    Each case is a host as another scanner might have taken it, with 2 to 10 tumours of 3 to 120 mm and much that only
     looks like one. Started again, it goes on where it stopped.
 
     \b
@@ -196,7 +199,7 @@ def implant(
     from tumorspread.data.implant_set import ImplantSetConfig, write_implants
 
     used = read_hosts(find_list(hosts), leave_out=tuple(leave_out or ()))
-    config = ImplantSetConfig(used, data, shapes, seed)
+    config = ImplantSetConfig(used, data, shapes, seed, many_p=many)
     with progress_bar("implanting") as progress:
         write_implants(out, count, config, workers=workers, progress=progress)
     say(f"wrote {out}")

@@ -31,6 +31,8 @@ TRUTH = "implants.json"
 # The last cases with so many tumours choose the checkpoint; whole scans take long.
 VALIDATED, TUMOURS_VALIDATED = 3, 3
 EMPTY_P = 0.06
+# Small tumours in a lung that has many.
+MANY, MANY_MM = (12, 40), (4.0, 25.0)
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ class ImplantSetConfig:
         acquisition: how hosts vary.
         implant: what is put into them.
         empty_p: share of the cases that get distractors alone.
+        many_p: share of the others that get what `many` says, as a lung full of metastases has it: a patch of it
+            teaches several small tumours at once.
+        many: what is put into those.
     """
 
     hosts: tuple[HostSpec, ...]
@@ -54,6 +59,8 @@ class ImplantSetConfig:
     acquisition: AcquisitionConfig = field(default_factory=AcquisitionConfig)
     implant: ImplantConfig = field(default_factory=lambda: ImplantConfig(lesions=(2, 10)))
     empty_p: float = EMPTY_P
+    many_p: float = 0.0
+    many: ImplantConfig = field(default_factory=lambda: ImplantConfig(MANY, MANY_MM, masses=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +95,8 @@ def make_case(number: int, config: ImplantSetConfig, library: ShapeLibrary | Non
     what = config.implant
     if random.random() < config.empty_p:
         what = ImplantConfig(lesions=(0, 0), distractors=what.distractors)
+    elif config.many_p and random.random() < config.many_p:
+        what = config.many
     done = implant(scan, lungs, random, what, library, keep_clear=_around(real) | unknown)
     mask = done.mask.with_voxels(np.maximum(done.mask.voxels, real).astype(np.uint8))
     ignored = (unknown & (mask.voxels == 0)).astype(np.uint8)

@@ -27,7 +27,7 @@ SURELY_NOT = -30.0
 # How far around a lesion its own Dice looks, in voxels, and the voxels added to both sides of that fraction.
 LESION_MARGIN, LESION_SMOOTH = 4, 1.0
 # From which probability on a piece that touches no lesion is a false one.
-FALSE_FROM = 0.3
+FALSE_FROM = 0.1
 # A piece at the border of a patch with fewer voxels does not count.
 SLIVER = 10
 
