@@ -192,7 +192,7 @@ def implant(
 
     \b
     Examples:
-      tumorspread data implant data/ -o implants --shapes data/lesion_masks --count 300
+      tumorspread data implant data/ -o implants --shapes data/lesion_masks --count 300 --many 0.3
       tumorspread data implant my_scans/ -o implants --hosts hosts.toml --leave-out patient_7
     """
     from tumorspread.data.hosts import find_list, read_hosts

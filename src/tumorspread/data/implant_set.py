@@ -95,6 +95,7 @@ def make_case(number: int, config: ImplantSetConfig, library: ShapeLibrary | Non
     what = config.implant
     if random.random() < config.empty_p:
         what = ImplantConfig(lesions=(0, 0), distractors=what.distractors)
+    # Nothing is drawn where nobody asks for many, so that older sets stay what they are.
     elif config.many_p and random.random() < config.many_p:
         what = config.many
     done = implant(scan, lungs, random, what, library, keep_clear=_around(real) | unknown)
