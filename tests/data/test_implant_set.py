@@ -17,6 +17,7 @@ from tumorspread.data.implant_set import ImplantSetConfig, make_case, write_impl
 from tumorspread.data.phantom import PhantomConfig, make_phantom
 from tumorspread.data.splits import read_split, read_splits
 from tumorspread.errors import DatasetError
+from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.scan.nifti import read_nifti, write_nifti
 from tumorspread.scan.volume import Reorientation
 
@@ -119,6 +120,14 @@ def test_some_cases_have_many_small_tumours_where_that_is_asked_for(config):
     assert min(counts) <= 2
     small = make_case(counts.index(max(counts)), asked, None)
     assert all(lesion.diameter_mm < 14 for lesion in small.lesions)
+
+
+def test_the_diaphragm_is_raised_where_that_is_asked_for(config):
+    same_size = replace(config, acquisition=AcquisitionConfig(slice_mm=(0.0,), size=(1.0, 1.0)), empty_p=1.0)
+    for number in range(3):
+        cases = [make_case(number, replace(same_size, raised_p=p), None) for p in (0.0, 1.0)]
+        plain_ml, raised_ml = (segment_lungs(case.scan).volumes.total_ml for case in cases)
+        assert raised_ml < 0.99 * plain_ml
 
 
 def test_a_set_is_a_data_set_and_goes_on_where_it_stopped(config, tmp_path):

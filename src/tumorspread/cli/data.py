@@ -182,6 +182,9 @@ def implant(
     many: Annotated[
         float, typer.Option(help="Share of the scans with 12 to 40 small tumours, as metastases.", min=0, max=1)
     ] = 0.0,
+    raised: Annotated[
+        float, typer.Option(help="Share of the scans with half of the diaphragm raised.", min=0, max=1)
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the set.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
 ) -> None:
@@ -192,14 +195,14 @@ def implant(
 
     \b
     Examples:
-      tumorspread data implant data/ -o implants --shapes data/lesion_masks --count 300 --many 0.3
+      tumorspread data implant data/ -o implants --shapes data/lesion_masks --count 300 --many 0.3 --raised 0.3
       tumorspread data implant my_scans/ -o implants --hosts hosts.toml --leave-out patient_7
     """
     from tumorspread.data.hosts import find_list, read_hosts
     from tumorspread.data.implant_set import ImplantSetConfig, write_implants
 
     used = read_hosts(find_list(hosts), leave_out=tuple(leave_out or ()))
-    config = ImplantSetConfig(used, data, shapes, seed, many_p=many)
+    config = ImplantSetConfig(used, data, shapes, seed, many_p=many, raised_p=raised)
     with progress_bar("implanting") as progress:
         write_implants(out, count, config, workers=workers, progress=progress)
     say(f"wrote {out}")
