@@ -14,7 +14,7 @@ DOME_MM, HEIGHT_MM = 60, 200
 
 @pytest.fixture(params=[1.0, 2.5], ids=["1 mm", "2.5 mm"])
 def chest(request):
-    """Two lungs, 200 mm high, flat-bottomed at 60 mm; HU tell the height, so that each voxel says where it came from."""
+    """Two lungs, 200 mm high, flat-bottomed at 60 mm; HU are heights: each voxel says where it came from."""
     spacing = request.param
     slices = int((DOME_MM + HEIGHT_MM + 20) / spacing)
     grid = Volume.upright(np.zeros((slices, 40, 120), np.int16), (spacing, 3.0, 3.0))
