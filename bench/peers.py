@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,11 +165,14 @@ def run_ours(scan: Path, weights: Path, spacing, out: Path, clock: Clock, precis
     tiles = []
     with clock.stage("read"):
         volume = predictor.read(scan)
-    with clock.stage("lungs"):
-        sides = segment_lungs(volume).labels
-    probability, way, _ = predictor.look(volume, sides, clock=clock, progress=lambda done, total: tiles.append(total))
+    with ThreadPoolExecutor(1) as pool:
+        lungs = pool.submit(segment_lungs, volume)
+        prepared = predictor.prepare(volume, clock=clock)
+        with clock.stage("lungs"):
+            sides = lungs.result().labels
+    probability, _ = predictor.look(prepared, sides, clock=clock, progress=lambda done, total: tiles.append(total))
     with clock.stage("back"):
-        mask = way.mask_back(probability, 0.5)
+        mask = prepared.way.mask_back(probability, 0.5)
     with clock.stage("write"):
         write_nifti(mask, out)
     return tiles[-1]

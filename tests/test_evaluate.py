@@ -14,7 +14,7 @@ from tumorspread.evaluate import Job, calibrate_on, check_calibration, evaluate,
 from tumorspread.measurement.metrics import compare_masks
 from tumorspread.model.detect import find_lungs
 from tumorspread.model.predict import Predictor
-from tumorspread.model.preprocess import PreprocessConfig, plan_way, prepare_mask
+from tumorspread.model.preprocess import PreprocessConfig, prepare_mask
 from tumorspread.model.unet import UNet, UNetConfig
 from tumorspread.model.weights import Provenance, WeightsInfo, save_weights
 from tumorspread.scan.nifti import read_nifti, write_nifti
@@ -65,14 +65,13 @@ class Telling(Predictor):
         self.info = WeightsInfo(UNetConfig(widths=(4, 8)), preprocess, (16, 16, 16), 0.5, Provenance("x"))
         self.masks = iter([case.mask for case in cases])
 
-    def look(self, scan, sides, *, progress=None):
-        way = plan_way(scan, self.info.preprocess)
-        lungs = find_lungs(sides, way)
+    def look(self, prepared, sides, *, progress=None):
+        lungs = find_lungs(sides, prepared.way)
         probability = np.where(prepare_mask(read_nifti(next(self.masks)), self.info.preprocess), 0.9, 0.0)
         z, y, x = np.argwhere((lungs.far_mm == 0) & (probability == 0))[0]
         probability[z : z + 2, y : y + 2, x : x + 2] = np.maximum(probability[z : z + 2, y : y + 2, x : x + 2], 0.75)
         probability[0, 0, 0:4] = 0.99  # a false piece out of reach
-        return probability.astype(np.float32), way, lungs
+        return probability.astype(np.float32), lungs
 
 
 def test_weights_are_calibrated_on_the_scans_of_a_data_set(tmp_path):

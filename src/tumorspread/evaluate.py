@@ -19,7 +19,6 @@ from tumorspread.model.calibrate import THRESHOLDS, Calibration, calibrate, hold
 from tumorspread.model.predict import Predictor
 from tumorspread.model.preprocess import prepare_mask
 from tumorspread.model.weights import WeightsInfo
-from tumorspread.scan.checks import check_ct
 from tumorspread.scan.nifti import read_nifti, write_nifti
 from tumorspread.scan.read import read_mask
 
@@ -87,16 +86,16 @@ def calibrate_on(
     for case in cases:
         scan = read_nifti(case.image)
         try:
-            check_ct(scan)
+            prepared = predictor.prepare(scan)
         except (ReadError, GeometryError) as error:
             raise type(error)(f"{case.name}: {error}") from error
-        probability, way, lungs = predictor.look(scan, segment_lungs(scan).labels)
+        probability, lungs = predictor.look(prepared, segment_lungs(scan).labels)
         truth = prepare_mask(read_mask(case.mask, scan), predictor.info.preprocess) > 0
         if case.ignored is not None:
             unknown = prepare_mask(read_mask(case.ignored, scan), predictor.info.preprocess) > 0
             least = probability > min(THRESHOLDS)
             probability[least & ~drop_unknown(least, truth, unknown)] = 0
-        held_out.append(hold_out(probability, truth, lungs, float(np.prod(way.target_spacing_mm))))
+        held_out.append(hold_out(probability, truth, lungs, float(np.prod(prepared.way.target_spacing_mm))))
         if progress is not None:
             progress(len(held_out), len(cases))
     return calibrate(held_out)

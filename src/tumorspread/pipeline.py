@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,10 +95,14 @@ def analyse(
     info = predictor.info
     if info.preprocess.intensity != "hu":
         raise ReadError(f"{info.name} was trained on grey images, not on CT in HU; use `predict` with it")
-    with clock.stage("lungs"):
-        lungs = segment_lungs(volume)
+    # Side by side: neither takes all cores, and neither needs the other.
+    with ThreadPoolExecutor(1) as pool:
+        lungs_found = pool.submit(segment_lungs, volume)
+        prepared = predictor.prepare(volume, clock=clock)
+        with clock.stage("lungs"):
+            lungs = lungs_found.result()
     sides = lungs.labels if lungs.volumes.total_ml is not None else None
-    found = predictor.detect(volume, sides, point=point, threshold=threshold, progress=progress, clock=clock)
+    found = predictor.detect(prepared, sides, point=point, threshold=threshold, progress=progress, clock=clock)
     origin = Origin(
         software=SOFTWARE,
         mask_source="model",

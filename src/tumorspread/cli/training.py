@@ -40,7 +40,7 @@ def train(
     cache: Annotated[Path | None, typer.Option(help="Folder of prepared cases; by default in the data.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a training was cut off.")] = False,
     start: Annotated[
-        Path | None, typer.Option("--start", help="Weights to begin with, to fine-tune them.", metavar="WEIGHTS")
+        str | None, typer.Option("--start", help="Weights to begin with, a file or `lung`.", metavar="WEIGHTS")
     ] = None,
     show_recipe: Annotated[bool, typer.Option("--show-recipe", help="Print all settings and stop.")] = False,
 ) -> None:
@@ -54,7 +54,7 @@ def train(
       tumorspread train Task06_Lung -o run --recipe 3d
       tumorspread train Task06_Lung -o run --resume
       tumorspread train phantoms -o run --recipe demo --set run.epochs=5
-      tumorspread train mine -o tuned --recipe lung --start weights.safetensors --set optim.learning_rate=5e-4
+      tumorspread train mine -o tuned --recipe lung --start lung --set optim.learning_rate=5e-4
       tumorspread train --recipe 2d --show-recipe
     """
     from tumorspread.model.recipe import Recipe
@@ -70,9 +70,11 @@ def train(
         return
     from tumorspread.model.train import Job
     from tumorspread.model.train import train as run
+    from tumorspread.model.zoo import find_weights
 
+    begin = None if start is None else find_weights(start)
     settings = Recipe.read(str(out / "recipe.toml")) if resume else Recipe.read(recipe, changes or ())
-    job = Job(data, out, settings, fold, cache, resume, start, progress_bar=sys.stderr.isatty())
+    job = Job(data, out, settings, fold, cache, resume, begin, progress_bar=sys.stderr.isatty())
     weights = run(job, report=say)
     _draw_curves(out)
     say(f"wrote {weights}, {out / 'curves.png'}, {out / 'metrics.csv'}")

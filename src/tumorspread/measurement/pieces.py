@@ -110,8 +110,11 @@ def drop_unknown(found: NDArray[np.bool_], truth: NDArray[np.bool_], unknown: ND
 
 def dust_remark(mask: Volume, lesions: Volume, dust_mm3: float) -> tuple[Remark, ...]:
     """What `label_lesions` left out of a mask, in words; nothing where it left out nothing."""
-    left_out = (mask.voxels != 0) & (lesions.voxels == 0)
-    voxels = int(left_out.sum())
+    box = _filled_box(mask.voxels)
+    if box is None:
+        return ()
+    left_out = (mask.voxels[box] != 0) & (lesions.voxels[box] == 0)
+    voxels = int(np.count_nonzero(left_out))
     if not voxels:
         return ()
     count = cc3d.connected_components(np.ascontiguousarray(left_out), return_N=True)[1]

@@ -5,10 +5,7 @@ Memory is bounded by five float32 arrays on the network's grid, whatever the sca
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import replace
-from itertools import combinations
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +17,9 @@ from tumorspread.errors import ReadError, RecipeError
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.model.candidates import Point
 from tumorspread.model.detect import Detected, LungSpace, box_of_lungs, find_lungs, judge
-from tumorspread.model.engine import Engine, EngineName, Precision, pick_engine
+from tumorspread.model.engine import EngineName, Precision, pick_engine
 from tumorspread.model.preprocess import Way, prepare_scan
-from tumorspread.model.tiles import blend_weights, pad, tile_places
+from tumorspread.model.tiles import Progress, slide
 from tumorspread.model.unet import UNet, fold_norms
 from tumorspread.model.weights import load_weights
 from tumorspread.model.zoo import LUNG, find_weights
@@ -30,11 +27,22 @@ from tumorspread.scan.checks import check_ct
 from tumorspread.scan.read import read, scan_kind
 from tumorspread.scan.volume import Remark, Volume
 
-Progress = Callable[[int, int], None]
 
-# Voxels of one forward pass: small tiles are batched up to it, since every layer costs a fixed time a call. A
-# level of 32 channels is then 128 MB in float32.
-BATCH_VOXELS = 1_000_000
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scan that was checked and brought to the network's grid.
+
+    Attributes:
+        voxels: float32 (z, y, x), values in -1..1.
+        way: the road there.
+        remarks: of the check.
+    """
+
+    voxels: NDArray[np.float32]
+    way: Way
+    remarks: tuple[Remark, ...]
+
+
 # Voxels about the reach of the lungs that the network sees and says nothing on.
 CONTEXT = 8
 
@@ -123,13 +131,28 @@ class Predictor:
             found = self.detect(scan, segment_lungs(scan).labels, threshold=threshold, progress=progress)
             return found.mask, found.remarks
         _check_threshold(threshold)
-        remarks = self._check(scan)
-        probability, way = self._infer(scan, progress)
-        return way.mask_back(probability, self.info.threshold if threshold is None else threshold), remarks
+        prepared = self.prepare(scan)
+        probability = self._slide(prepared.voxels, progress)
+        cut = self.info.threshold if threshold is None else threshold
+        return prepared.way.mask_back(probability, cut), prepared.remarks
+
+    def prepare(self, scan: Volume, *, clock: Clock | None = None) -> Prepared:
+        """Check a scan and bring it to the network's grid; errors as for `mask`.
+
+        Args:
+            scan: as for `mask`.
+            clock: told how long `check` and `resample` took.
+        """
+        clock = clock or Clock()
+        with clock.stage("check"):
+            remarks = self._check(scan)
+        with clock.stage("resample"):
+            voxels, way = prepare_scan(scan, self.info.preprocess)
+        return Prepared(voxels, way, remarks)
 
     def detect(
         self,
-        scan: Volume,
+        scan: Volume | Prepared,
         sides: NDArray[np.uint8] | None = None,
         *,
         point: Point = "balanced",
@@ -140,7 +163,7 @@ class Predictor:
         """The tumours of a scan, each piece judged as a whole; see `judge`. Errors as for `mask`.
 
         Args:
-            scan: as for `mask`.
+            scan: as for `mask`, or what `prepare` made of it.
             sides: 1 in the left lung, 2 in the right, on the scan's grid; None where no lungs were found.
             point: operating point.
             threshold: probabilities above it are tumour; None takes that of the weights.
@@ -149,55 +172,48 @@ class Predictor:
         """
         _check_threshold(threshold)
         clock = clock or Clock()
-        with clock.stage("check"):
-            remarks = self._check(scan)
-        probability, way, lungs = self.look(scan, sides, progress=progress, clock=clock)
+        prepared = self.prepare(scan, clock=clock) if isinstance(scan, Volume) else scan
+        probability, lungs = self.look(prepared, sides, progress=progress, clock=clock)
         if self.info.lungs_only and lungs is None:
             raise ReadError(f"no lungs were found in this scan, and {self.info.name} knows nothing but lungs")
         cut = self.info.threshold if threshold is None else threshold
         with clock.stage("judge"):
-            found = judge(probability, way, lungs, threshold=cut, detection=self.info.detection, point=point)
-        return replace(found, remarks=(*remarks, *found.remarks))
+            found = judge(probability, prepared.way, lungs, threshold=cut, detection=self.info.detection, point=point)
+        return replace(found, remarks=(*prepared.remarks, *found.remarks))
 
     def look(
         self,
-        scan: Volume,
+        prepared: Prepared,
         sides: NDArray[np.uint8] | None,
         *,
         progress: Progress | None = None,
         clock: Clock | None = None,
-    ) -> tuple[NDArray[np.float32], Way, LungSpace | None]:
+    ) -> tuple[NDArray[np.float32], LungSpace | None]:
         """The tumour probability about the lungs, before anything is judged.
 
         Args:
-            scan: as for `mask`; not checked.
+            prepared: the scan.
             sides: as for `detect`.
             progress: called with (tiles done, tiles in all).
             clock: told how long `resample` and `network` took.
 
         Returns:
-            The probability on the network's grid, 0 far from the lungs where it was not computed; the way to that grid;
-            and the lungs there, None where none were found.
+            The probability on the network's grid, 0 far from the lungs where it was not computed; and the lungs there,
+            None where none were found.
         """
         clock = clock or Clock()
         with clock.stage("resample"):
-            prepared, way = prepare_scan(scan, self.info.preprocess)
-            lungs = find_lungs(sides, way)
+            lungs = find_lungs(sides, prepared.way)
         box = (slice(None),) * 3 if lungs is None else box_of_lungs(lungs.far_mm, CONTEXT, self.info.tile)
-        probability = np.zeros(prepared.shape, np.float32)
+        probability = np.zeros(prepared.voxels.shape, np.float32)
         with clock.stage("network"):
-            probability[box] = self._slide(prepared[box], progress)
-        return probability, way, lungs
+            probability[box] = self._slide(prepared.voxels[box], progress)
+        return probability, lungs
 
     def probability(self, scan: Volume, *, progress: Progress | None = None) -> Volume:
         """The tumour probability (float32, 0..1) on the grid of `scan`; errors as for `mask`."""
-        self._check(scan)
-        probability, way = self._infer(scan, progress)
-        return way.probability_back(probability)
-
-    def _infer(self, scan: Volume, progress: Progress | None) -> tuple[NDArray[np.float32], Way]:
-        prepared, way = prepare_scan(scan, self.info.preprocess)
-        return self._slide(prepared, progress), way
+        prepared = self.prepare(scan)
+        return prepared.way.probability_back(self._slide(prepared.voxels, progress))
 
     def _slide(self, prepared: NDArray[np.float32], progress: Progress | None) -> NDArray[np.float32]:
         return slide(
@@ -225,47 +241,6 @@ def _check_threshold(threshold: float | None) -> None:
         raise RecipeError(f"threshold {threshold:g}: expected a number between 0 and 1")
 
 
-def slide(
-    engine: Engine,
-    prepared: NDArray[np.float32],
-    tile: tuple[int, ...],
-    *,
-    overlap: float,
-    mirror: bool = False,
-    progress: Progress | None = None,
-) -> NDArray[np.float32]:
-    """Tumour probabilities of a prepared scan, from overlapping tiles blended with Gaussian weights.
-
-    Args:
-        engine: the network.
-        prepared: (z, y, x), values in -1..1.
-        tile: edges of the window, (z, y, x), or (y, x) for a 2-D network, which sees slice by slice.
-        overlap: share of an edge that neighbours have in common.
-        mirror: average over all flips of a tile, at 4 (2-D) or 8 (3-D) times the cost.
-        progress: called with (tiles done, tiles in all).
-
-    Returns:
-        Array of the shape of `prepared`, 0..1.
-    """
-    window = (1, *tile) if len(tile) == 2 else tile
-    padded = pad(prepared, window)
-    blend = blend_weights(window)
-    total = np.zeros(padded.shape, np.float32)
-    weight = np.zeros(padded.shape, np.float32)
-    places = list(tile_places(padded.shape, window, overlap))
-    batch = max(1, BATCH_VOXELS // math.prod(window))
-    for start in range(0, len(places), batch):
-        group = places[start : start + batch]
-        tiles = np.stack([padded[p] for p in group])
-        tiles = tiles if len(tile) == 2 else tiles[:, None]
-        for place, probability in zip(group, _answer(engine, tiles, mirror).reshape(-1, *window), strict=True):
-            total[place] += probability * blend
-            weight[place] += blend
-        if progress is not None:
-            progress(start + len(group), len(places))
-    return (total / weight)[tuple(slice(edge) for edge in prepared.shape)]
-
-
 def pick_device(name: str | None) -> torch.device:
     """The device of that name, or CUDA where there is one.
 
@@ -286,13 +261,3 @@ def place_network(network: UNet, device: torch.device) -> UNet:
     """The network on `device`, channels last: 1.7 times the speed in 3-D on a CPU with AVX2."""
     layout = torch.channels_last if network.config.dims == 2 else torch.channels_last_3d
     return network.to(device=device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
-
-
-def _answer(engine: Engine, tiles: NDArray[np.float32], mirror: bool) -> NDArray[np.float32]:
-    """The probabilities of tiles (n, 1, *edges), or their mean over all flips."""
-    if not mirror:
-        return engine(tiles)
-    space = range(2, tiles.ndim)
-    flips = [axes for n in range(len(space) + 1) for axes in combinations(space, n)]
-    turned = (np.flip(engine(np.ascontiguousarray(np.flip(tiles, axes))), axes) for axes in flips)
-    return np.asarray(sum(turned) / np.float32(len(flips)), np.float32)

@@ -13,8 +13,9 @@ from torch.optim.swa_utils import AveragedModel
 from tumorspread.data.prepared import IGNORED, TUMOUR
 from tumorspread.model.engine import TorchEngine, has_bf16
 from tumorspread.model.loss import SegmentationLoss
-from tumorspread.model.predict import place_network, slide
+from tumorspread.model.predict import place_network
 from tumorspread.model.recipe import Recipe
+from tumorspread.model.tiles import slide
 from tumorspread.model.unet import UNet
 
 VAL_METRICS = ("val_dice", "val_accuracy", "val_precision", "val_recall")

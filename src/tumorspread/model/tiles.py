@@ -3,12 +3,62 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorspread.model.engine import Engine
 from tumorspread.model.preprocess import OUTSIDE
+
+Progress = Callable[[int, int], None]
+
+# Voxels of one forward pass: small tiles are batched up to it, since every layer costs a fixed time a call. A
+# level of 32 channels is then 128 MB in float32.
+BATCH_VOXELS = 1_000_000
+
+
+def slide(
+    engine: Engine,
+    prepared: NDArray[np.float32],
+    tile: tuple[int, ...],
+    *,
+    overlap: float,
+    mirror: bool = False,
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
+    """Tumour probabilities of a prepared scan, from overlapping tiles blended with Gaussian weights.
+
+    Args:
+        engine: the network.
+        prepared: (z, y, x), values in -1..1.
+        tile: edges of the window, (z, y, x), or (y, x) for a 2-D network, which sees slice by slice.
+        overlap: share of an edge that neighbours have in common.
+        mirror: average over all flips of a tile, at 4 (2-D) or 8 (3-D) times the cost.
+        progress: called with (tiles done, tiles in all).
+
+    Returns:
+        Array of the shape of `prepared`, 0..1.
+    """
+    window = (1, *tile) if len(tile) == 2 else tile
+    padded = pad(prepared, window)
+    blend = blend_weights(window)
+    total = np.zeros(padded.shape, np.float32)
+    weight = np.zeros(padded.shape, np.float32)
+    places = list(tile_places(padded.shape, window, overlap))
+    batch = max(1, BATCH_VOXELS // math.prod(window))
+    for start in range(0, len(places), batch):
+        group = places[start : start + batch]
+        tiles = np.stack([padded[p] for p in group])
+        tiles = tiles if len(tile) == 2 else tiles[:, None]
+        for place, probability in zip(group, _answer(engine, tiles, mirror).reshape(-1, *window), strict=True):
+            total[place] += probability * blend
+            weight[place] += blend
+        if progress is not None:
+            progress(start + len(group), len(places))
+    total /= weight
+    return total[tuple(slice(edge) for edge in prepared.shape)]
 
 
 def tile_places(
@@ -40,3 +90,13 @@ def blend_weights(window: tuple[int, ...]) -> NDArray[np.float32]:
         line = np.exp(-0.5 * (at / (edge / 8)) ** 2) if edge > 1 else np.ones(1)
         weights = np.multiply.outer(weights, line)
     return np.asarray(np.maximum(weights / weights.max(), 1e-3), np.float32)
+
+
+def _answer(engine: Engine, tiles: NDArray[np.float32], mirror: bool) -> NDArray[np.float32]:
+    """The probabilities of tiles (n, 1, *edges), or their mean over all flips."""
+    if not mirror:
+        return engine(tiles)
+    space = range(2, tiles.ndim)
+    flips = [axes for n in range(len(space) + 1) for axes in combinations(space, n)]
+    turned = (np.flip(engine(np.ascontiguousarray(np.flip(tiles, axes))), axes) for axes in flips)
+    return np.asarray(sum(turned) / np.float32(len(flips)), np.float32)
