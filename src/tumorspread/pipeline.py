@@ -18,9 +18,9 @@ from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.lungs import LungMask, segment_lungs
 from tumorspread.measurement.measured import MeasureOptions, measure_mask
 from tumorspread.measurement.parts import Origin, ScanInfo
-from tumorspread.measurement.pieces import DUST_MM3
+from tumorspread.measurement.pieces import DUST_MM3, lesion_boxes
 from tumorspread.scan.read import read, read_mask
-from tumorspread.scan.volume import Remark, Volume
+from tumorspread.scan.volume import Remark, Volume, sparse_zeros
 
 if TYPE_CHECKING:
     from tumorspread.model.candidates import Point
@@ -48,7 +48,10 @@ class Analysis:
     @property
     def mask(self) -> Volume:
         """The tumour mask, uint8 in {0, 1}, on the scan's grid."""
-        return self.lesions.with_voxels((self.lesions.voxels > 0).astype(np.uint8))
+        mask = sparse_zeros(self.lesions.shape, np.uint8)
+        for box in lesion_boxes(self.lesions.voxels):
+            mask[box] |= self.lesions.voxels[box] > 0
+        return self.lesions.with_voxels(mask)
 
     def timed(self, clock: Clock) -> Analysis:
         """With the seconds of those stages in `findings.origin`, added to what stands there."""

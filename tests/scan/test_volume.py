@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import sys
 from itertools import permutations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from tumorspread.errors import GeometryError
-from tumorspread.scan.volume import Remark, Reorientation, Volume
+from tumorspread.scan.volume import Remark, Reorientation, Volume, sparse_zeros
 
 ALL_48 = [(p, f) for p in permutations(range(3)) for f in product((False, True), repeat=3)]
 SPACING = (2.5, 0.8, 0.7)
@@ -133,3 +137,18 @@ def test_the_affine_of_a_volume_cannot_be_changed_behind_its_back():
     assert volume.spacing_mm == (1, 1, 1)
     with pytest.raises(ValueError, match="read-only"):
         volume.affine[0, 0] = 9
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted by /proc")
+def test_zeros_take_memory_only_where_they_are_written():
+    def resident_mb():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    before = resident_mb()
+    zeros = sparse_zeros((400, 512, 512), np.uint16)
+    assert zeros.max() == 0
+    zeros[:, 256, 256] = 7
+    assert resident_mb() - before < 20  # of 200
+    assert (zeros.sum(), zeros.dtype, zeros.shape) == (2800, np.uint16, (400, 512, 512))
+    zeros[0] = 1
+    assert np.array_equal(pickle.loads(pickle.dumps(zeros[:2])), zeros[:2])

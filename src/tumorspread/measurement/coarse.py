@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tumorspread.scan.volume import Reorientation, Triple, Volume
+from tumorspread.scan.volume import Reorientation, Triple, Volume, sparse_zeros
 
 Mask = NDArray[np.bool_]
 Image = NDArray[np.float32]
@@ -71,7 +71,7 @@ def body_midline_mm(scan: Volume) -> float | None:
 def refine(coarse: Labels, scan: Volume) -> Labels:
     """Labels 1 and 2 of the coarse grid on the scan's: each is interpolated linearly and kept above a half."""
     turn = Reorientation.to_canonical(scan)
-    labels = np.zeros(scan.shape, np.uint8)
+    labels = sparse_zeros(scan.shape, np.uint8)
     upright = turn.apply_array(labels)
     starts = _group_starts(scan, turn)
     centres = [(start + min(start + starts.step, len(upright)) - 1) / 2 for start in starts]
@@ -82,9 +82,12 @@ def refine(coarse: Labels, scan: Volume) -> Labels:
             low, part = int(place), np.float32(place % 1)
             plane = lung[low] if part == 0 else (1 - part) * lung[low] + part * lung[low + 1]
             if plane.any():
-                fine = cv2.resize(np.ascontiguousarray(plane), upright.shape[:0:-1])
-                # The two labels sum to 1 at most, so only one of them is above a half.
-                upright[z] += (fine > 0.5) * np.uint8(side)
+                fine = cv2.resize(np.ascontiguousarray(plane), upright.shape[:0:-1]) > 0.5
+                rows = np.flatnonzero(fine.any(axis=1))
+                if len(rows):
+                    # The two labels sum to 1 at most, so only one of them is above a half.
+                    inside = slice(int(rows[0]), int(rows[-1]) + 1)
+                    upright[z, inside] += fine[inside] * np.uint8(side)
     return labels
 
 

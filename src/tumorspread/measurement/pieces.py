@@ -13,7 +13,7 @@ from skimage.measure import label as label_plateaus
 from skimage.segmentation import watershed
 
 from tumorspread.errors import MaskError
-from tumorspread.scan.volume import Remark, Reorientation, Triple, Volume
+from tumorspread.scan.volume import Remark, Reorientation, Triple, Volume, sparse_zeros
 
 # A ball of 3 mm: the Fleischner Society measures nothing smaller (Bankier et al. 2017,
 # doi:10.1148/radiol.2017162894). What a model leaves below it is taken for noise.
@@ -46,29 +46,33 @@ def label_lesions(mask: Volume, *, dust_mm3: float = 0.0, split: bool = False) -
     """
     turn = Reorientation.to_canonical(mask)
     canonical = turn.apply_array(_as_bytes(mask.voxels))
-    labels = np.zeros(canonical.shape, np.uint16)
     box = _filled_box(canonical)
-    if box is not None:
-        pieces, count = cc3d.connected_components(np.ascontiguousarray(canonical[box]), return_N=True)
-        if split:
-            z, y, x = (mask.spacing_mm[a] for a in turn.axes)
-            pieces, count = _split(pieces, (z, y, x))
-        rank = _rank(pieces, count, dust_mm3 / (1000 * mask.voxel_ml))
-        labels = labels.astype(rank.dtype, copy=False)
-        # Slice by slice: of the whole at once there would be a third copy.
-        for plane, numbers in zip(labels[box], pieces, strict=True):
-            filled = numbers != 0
-            plane[filled] = rank[numbers[filled]]
-    return mask.with_voxels(np.ascontiguousarray(turn.invert_array(labels)))
+    if box is None:
+        return mask.with_voxels(sparse_zeros(mask.shape, np.uint16))
+    pieces, count = cc3d.connected_components(np.ascontiguousarray(canonical[box]), return_N=True)
+    if split:
+        z, y, x = (mask.spacing_mm[a] for a in turn.axes)
+        pieces, count = _split(pieces, (z, y, x))
+    rank = _rank(pieces, count, dust_mm3 / (1000 * mask.voxel_ml))
+    labels = sparse_zeros(mask.shape, rank.dtype)
+    # Slice by slice: of the whole at once there would be a third copy.
+    for plane, numbers in zip(turn.apply_array(labels)[box], pieces, strict=True):
+        filled = numbers != 0
+        plane[filled] = rank[numbers[filled]]
+    return mask.with_voxels(labels)
 
 
 def lesion_boxes(labels: NDArray[np.generic]) -> list[Box]:
-    """The smallest box around each lesion of a label map 1..n, by id: the first is that of lesion 1."""
+    """The smallest box around each lesion of a label map 1..n, by id: the first is that of lesion 1.
+
+    Of a label map that lacks some of 1..n, those that it lacks have an empty box.
+    """
     outer = _filled_box(labels)
     if outer is None:
         return []
     inner = find_objects(labels[outer])
-    return [_shifted(box, outer) for box in inner]
+    nowhere = (slice(0, 0), slice(0, 0), slice(0, 0))
+    return [nowhere if box is None else _shifted(box, outer) for box in inner]
 
 
 def _shifted(box: Box, outer: Box) -> Box:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tumorspread.errors import RecipeError
 from tumorspread.scan.resampling import Resampling, resample_planes
-from tumorspread.scan.volume import Reorientation, Triple, Volume
+from tumorspread.scan.volume import Reorientation, Triple, Volume, sparse_zeros
 
 # What the network sees outside the scan: the bottom of the window, that is air.
 OUTSIDE = -1.0
@@ -108,13 +108,14 @@ class Way:
             probability: array of shape `step.target`, 0..1.
             threshold: probabilities above it are tumour.
         """
-        mask = np.zeros(self.source.shape, bool)
-        # Through a view in the canonical axes; a slice that stays empty is never touched and takes no memory.
+        mask = sparse_zeros(self.source.shape, bool)
+        # Through a view in the canonical axes; rows that stay empty are never touched and take no memory.
         upright = self.turn.apply_array(mask)
         for z, plane in enumerate(self.step.invert_planes(probability)):
             marked = plane > threshold
-            if marked.any():
-                upright[z] = marked
+            rows = np.flatnonzero(marked.any(axis=1))
+            if len(rows):
+                upright[z, rows[0] : rows[-1] + 1] = marked[rows[0] : rows[-1] + 1]
         return self.source.with_voxels(mask)
 
     def probability_back(self, probability: NDArray[np.float32]) -> Volume:

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tumorspread.errors import MaskError
 from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.parts import Lesion
+from tumorspread.measurement.pieces import lesion_boxes
 from tumorspread.report.panel import DPI, INK, LESION_LINES, SKY, TITLE, Panel, lesion_style, to_png
 from tumorspread.report.tables import quantity, rounded
 from tumorspread.report.views import (
@@ -27,7 +27,6 @@ from tumorspread.report.views import (
     Frame,
     View,
     Window,
-    bounding_box,
     canonical,
     canonical_slice,
 )
@@ -95,9 +94,9 @@ def lesion_figure(scan: Volume, lesions: Volume, lesion: Lesion) -> bytes:
         MaskError: the label map is not on the scan's grid or does not hold the lesion's id.
     """
     turned, (labels,) = canonical(scan, lesions)
-    box = bounding_box(labels == lesion.id)
+    box = _box_of(lesion, labels, lesion_boxes(labels))
     axial = canonical_slice(scan, turned, lesion.axial_slice)
-    if box is None or not box[0].start <= axial < box[0].stop:
+    if not box[0].start <= axial < box[0].stop:
         raise _absent(lesion.id, labels)
     middle = np.rint(turned.to_index(lesion.centroid_mm)).astype(int)
     planes = {view: min(max(int(middle[view.axis]), 0), turned.shape[view.axis] - 1) for view in VIEWS}
@@ -134,17 +133,16 @@ def _absent(number: int, labels: NDArray[Any]) -> MaskError:
 
 
 def _lesion_boxes(labels: NDArray[Any], findings: Findings) -> dict[int, Box]:
-    """The boxes by id, in the order of the findings, without touching the empty rest of the grid twice."""
-    outer = bounding_box(labels > 0)
-    found = ndimage.find_objects(labels[outer].astype(np.int32)) if outer else []
-    boxes = {}
-    for lesion in findings.lesions:
-        inner = found[lesion.id - 1] if lesion.id <= len(found) else None
-        if outer is None or inner is None:
-            raise _absent(lesion.id, labels)
-        z, y, x = (slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True))
-        boxes[lesion.id] = (z, y, x)
-    return boxes
+    """The boxes by id, in the order of the findings."""
+    found = lesion_boxes(labels)
+    return {lesion.id: _box_of(lesion, labels, found) for lesion in findings.lesions}
+
+
+def _box_of(lesion: Lesion, labels: NDArray[Any], boxes: list[Box]) -> Box:
+    box = boxes[lesion.id - 1] if lesion.id <= len(boxes) else None
+    if box is None or box[0].start == box[0].stop:
+        raise _absent(lesion.id, labels)
+    return box
 
 
 def _projections(voxels: NDArray[Any]) -> dict[View, NDArray[np.float32]]:
@@ -162,7 +160,7 @@ def _draw_projection(panel: Panel, mean: NDArray[np.float32], lungs: NDArray[Any
     low, high = (float(q) for q in np.percentile(mean, (1, 99.5)))
     panel.show(mean, Window("projection", low, max(high, low + 1.0)))
     if lungs is not None:
-        shade = np.asarray((lungs > 0).any(axis=panel.view.axis))
+        shade = np.asarray(lungs.max(axis=panel.view.axis) > 0)
         panel.fill(shade, SKY, 0.16)
         panel.outline(shade, SKY, "dotted", width=0.9)
 

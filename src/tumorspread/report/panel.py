@@ -91,8 +91,8 @@ class Panel:
 
     def outline(self, plane: NDArray[np.bool_], colour: str, style: LineStyle = "solid", width: float = 1.5) -> None:
         """Draw the border of a mask half way between the centres of inner and outer pixels."""
-        pixels, rows, columns = self._crop(plane)
-        if pixels.any():
+        pixels, rows, columns = _filled(*self._crop(plane))
+        if pixels.size:
             places = [np.concatenate([[c[0] - s], c, [c[-1] + s]]) for c, s in self._steps(rows, columns)]
             padded = np.pad(pixels.astype(np.float32), 1)
             self.axes.contour(
@@ -104,9 +104,10 @@ class Panel:
         pixels, rows, columns = self._crop(plane)
         if not pixels.any():
             return
-        tint = np.zeros((*pixels.shape, 4), np.float32)
-        tint[pixels] = to_rgba(colour, alpha)
-        self.axes.imshow(tint, interpolation="nearest", **self._placing(rows, columns))
+        inside, *places = _filled(pixels, rows, columns)
+        tint = np.zeros((*inside.shape, 4), np.uint8)
+        tint[inside] = np.round(255 * np.array(to_rgba(colour, alpha)))
+        self.axes.imshow(tint, interpolation="nearest", **self._placing(*places))
         if hatch and min(pixels.shape) > 1:
             drawn = self.axes.contourf(
                 columns, rows, pixels.astype(np.float32), levels=[0.5, 1.5], colors="none", hatches=[hatch]
@@ -211,6 +212,15 @@ def agreement_planes(
 ) -> tuple[tuple[Agreement, NDArray[np.bool_]], ...]:
     """Where both masks, only the prediction and only the truth hold tumour, with how each is drawn."""
     return (BOTH, truth & predicted), (ONLY_PREDICTED, predicted & ~truth), (ONLY_TRUTH, truth & ~predicted)
+
+
+def _filled(
+    pixels: NDArray[np.bool_], rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
+    """Those rows and columns of a mask alone between its first and last pixel; none of an empty one."""
+    down, across = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    inside = [slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0) for hit in (down, across)]
+    return pixels[inside[0], inside[1]], rows[inside[0]], columns[inside[1]]
 
 
 def legend_patch(agreement: Agreement, text: str) -> Patch:

@@ -6,6 +6,7 @@ unpacks gzip in half the time of zlib.
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from tumorspread.scan.volume import Volume
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 REVERSE_AXES = np.eye(4)[[2, 1, 0, 3]]
+# Of a file at once.
+PIECE_BYTES = 2**22
 
 # What nibabel lets out on damaged files, seen on truncated, foreign and overwritten ones.
 _NIBABEL_FAULTS = (
@@ -60,7 +63,7 @@ def read_nifti(path: Path) -> Volume:
         shape = _check_shape(path, header.get_data_shape())
         _check_orientation(path, header, shape)
         try:
-            voxels = np.asanyarray(image.dataobj)
+            voxels = _read_voxels(stream, image.dataobj)
             # gzip compares its checksum only at the end of the stream, which nibabel never reaches.
             while stream.read(2**20):
                 pass
@@ -83,7 +86,7 @@ def write_nifti(volume: Volume, path: str | Path) -> None:
         OutputError: the folder cannot be written to or the disk is full.
     """
     path = Path(path)
-    voxels = volume.voxels.astype(np.uint8) if volume.voxels.dtype == bool else volume.voxels
+    voxels = volume.voxels.view(np.uint8) if volume.voxels.dtype == bool else volume.voxels
     image = nib.Nifti1Image(voxels.transpose(2, 1, 0), RAS_TO_LPS @ volume.affine @ REVERSE_AXES)
     image.header.set_xyzt_units("mm")
     image.set_qform(image.affine, code=1)
@@ -124,6 +127,27 @@ def _create(path: Path) -> Iterator[IO[bytes]]:
         # Neither time nor name in its header: the same volume gives the same bytes.
         with igzip.IGzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
             yield cast(IO[bytes], packed)
+
+
+def _read_voxels(stream: IO[bytes], data: Any) -> NDArray[Any]:
+    """The voxels, (x, y, z), unpacked piece by piece into their place: nibabel and gzip would hold them twice.
+
+    Raises:
+        EOFError: the file ends before.
+    """
+    slope, intercept = data.slope, data.inter
+    if (slope, intercept) != (1.0, 0.0):
+        return np.asanyarray(data)
+    stream.seek(data.offset)
+    flat = np.empty(math.prod(data.shape), data.dtype)
+    room = flat.view(np.uint8).data
+    while room:
+        piece = stream.read(min(len(room), PIECE_BYTES))
+        if not piece:
+            raise EOFError(f"ends {len(room)} bytes too soon")
+        room[: len(piece)] = piece
+        room = room[len(piece) :]
+    return flat.reshape(data.shape, order="F")
 
 
 def _check_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,13 +7,16 @@ Every step here that moves voxels has its exact inverse beside it.
 
 from __future__ import annotations
 
+import math
+import mmap
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from tumorspread.errors import GeometryError
 
@@ -197,3 +200,15 @@ def _check_grid(shape: tuple[int, ...], affine: NDArray[np.float64]) -> None:
             "the image's axes are not at right angles (sheared affine, perhaps an uncorrected gantry tilt); "
             "resample it to an orthogonal grid first"
         )
+
+
+def sparse_zeros(shape: Shape, dtype: DTypeLike) -> NDArray[Any]:
+    """Zeros of which only the pages that are written to take memory, as most of a mask's never are.
+
+    `np.zeros` asks Linux for pages of 2 MiB, eight slices of a mask: one row written in each takes all of it.
+    """
+    if sys.platform != "linux":
+        return np.zeros(shape, dtype)
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, dtype).reshape(shape)
