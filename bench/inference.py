@@ -99,7 +99,7 @@ def main() -> None:
     asked = parser.parse_args()
     weights = find_weights(asked.weights)
     precisions = ["bf16", *(["int8"] if asked.int8 else [])]
-    text = [f"\n## {datetime.date.today()}, {_processor()}\n"]
+    text = [f"\n## {datetime.date.today()}, {processor()}\n"]
     for spacing in asked.spacing:
         figures, lines = compare(asked.scan, weights, spacing, asked.peers, precisions)
         printed = [f"{name} {value:.3f}" for name, value in figures.items()]
@@ -111,7 +111,8 @@ def main() -> None:
             file.write("\n".join(text))
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The machine's name for a table: its processor and the number of its cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -13,7 +13,7 @@ from PIL import Image
 from tumorspread.data.phantom import PhantomConfig, make_phantom
 from tumorspread.followup.follow import Course, Visit, follow
 from tumorspread.pipeline import measure
-from tumorspread.report import page
+from tumorspread.report import course_figures
 from tumorspread.report.course_figures import registration_figure, track_figure
 from tumorspread.report.folder import write_course
 from tumorspread.report.page import MOST_PICTURES, course_page
@@ -59,8 +59,8 @@ def test_without_scans_the_page_says_so_in_words_and_pictures_nothing(course):
 
 
 def test_many_tracks_are_pictured_in_part_targets_first(course, monkeypatch):
-    monkeypatch.setattr(page, "track_figure", lambda *_: PNG)
-    monkeypatch.setattr(page, "registration_figure", lambda *_: None)
+    monkeypatch.setattr(course_figures, "track_figure", lambda *_: PNG)
+    monkeypatch.setattr(course_figures, "registration_figure", lambda *_: None)
     track = course.followup.tracks[1]
     many = [replace(track, id=n, is_target=n == 20) for n in range(1, 31)]
     html = course_page(replace(course, followup=replace(course.followup, tracks=tuple(many))))

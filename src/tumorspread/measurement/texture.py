@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from tumorspread.errors import TumorspreadError
@@ -65,6 +64,8 @@ def _family(name: str) -> Any:
 
 
 def _as_image(array: NDArray[Any], spacing_mm: Triple) -> Any:
+    import SimpleITK as sitk  # here, since it takes 90 MB that most analyses do without
+
     # A border of one voxel: pyradiomics looks at neighbours.
     image = sitk.GetImageFromArray(np.pad(array.astype(np.uint8) if array.dtype == bool else array, 1))
     image.SetSpacing(spacing_mm[::-1])

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tumorspread.errors import OutputError
-from tumorspread.followup.follow import Course
 from tumorspread.measurement.summary import CaseScore, Evaluation
 from tumorspread.pipeline import Analysis
 from tumorspread.report.comparison import comparison_figure, masks_figure
@@ -22,6 +22,9 @@ from tumorspread.report.sheets import slices_comparison_figure
 from tumorspread.report.tables import evaluation_csv, lesions_csv, radiomics_csv, tracks_csv
 from tumorspread.scan.nifti import read_nifti, write_nifti
 from tumorspread.scan.read import read_mask
+
+if TYPE_CHECKING:
+    from tumorspread.followup.follow import Course
 
 # What says that a folder was written by `write_analysis`, `write_evaluation` or `write_course`.
 RESULTS = {"findings.json", "evaluation.json", "followup.json"}

@@ -5,19 +5,21 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tumorspread.followup.follow import Course
-from tumorspread.followup.record import Track
 from tumorspread.measurement.findings import DISCLAIMER, Findings
 from tumorspread.measurement.summary import Evaluation
 from tumorspread.report import wording
-from tumorspread.report.course_figures import registration_figure, track_figure
 from tumorspread.report.figures import lesion_figure, lesion_title, overview_figure
 from tumorspread.report.tables import rounded
 from tumorspread.report.timeline import timeline_figure
 from tumorspread.scan.volume import Volume
+
+if TYPE_CHECKING:
+    from tumorspread.followup.follow import Course
+    from tumorspread.followup.record import Track
 
 # With a picture of 0.3 to 0.6 MB each, more would make a page that mail and browsers choke on.
 MOST_PICTURES = 12
@@ -99,6 +101,9 @@ def course_page(course: Course) -> str:
     Returns:
         HTML, complete in itself. 12 tracks are pictured, targets first, then the largest; all stand in the table.
     """
+    # Here, since SimpleITK comes with it, 90 MB that the report of one scan does without.
+    from tumorspread.report.course_figures import registration_figure, track_figure
+
     followup = course.followup
     drawn = ((track, track_figure(course, track)) for track in _to_picture(followup.tracks))
     pictures = [(track, _data_uri(picture)) for track, picture in drawn if picture is not None]
