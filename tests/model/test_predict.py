@@ -70,7 +70,7 @@ def test_the_answer_in_the_box_about_the_lungs_is_that_of_the_whole_scan(tmp_pat
     whole, none = predictor.look(prepared, None)
     assert none is None
     assert np.abs(about - whole)[far_mm == 0].max() < 0.05  # tiles lie elsewhere, and see other neighbours
-    box = box_of_lungs(far_mm, CONTEXT, info.tile)
+    box = box_of_lungs(far_mm, CONTEXT, info.tile, network.config.stride)
     outside = np.ones(far_mm.shape, bool)
     outside[box] = False
     assert outside.any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 
 from tumorspread.model.engine import TorchEngine
-from tumorspread.model.tiles import slide, tile_places
+from tumorspread.model.tiles import MOST_VOXELS, START_VOXELS, plan_window, slide, tile_places
 from tumorspread.model.unet import UNet, UNetConfig
 
 CPU = torch.device("cpu")
@@ -24,7 +26,8 @@ CPU = torch.device("cpu")
 def test_tiles_cover_every_voxel_stay_inside_and_overlap_as_asked(shape, window, overlap):
     covered = np.zeros(shape, int)
     starts = [set(), set(), set()]
-    for place in tile_places(shape, window, overlap):
+    shared = tuple(round(edge * overlap) for edge in window)
+    for place in tile_places(shape, window, shared):
         assert all(s.start >= 0 and s.stop <= n for s, n in zip(place, shape, strict=True))
         covered[place] += 1
         for axis in range(3):
@@ -32,7 +35,7 @@ def test_tiles_cover_every_voxel_stay_inside_and_overlap_as_asked(shape, window,
     assert covered.min() >= 1
     for axis in range(3):
         steps = np.diff(sorted(starts[axis]))
-        assert (steps <= max(1, round(window[axis] * (1 - overlap)))).all()
+        assert (steps <= max(1, window[axis] - shared[axis])).all()
 
 
 class Local(torch.nn.Module):
@@ -108,3 +111,33 @@ def test_progress_counts_every_tile():
     slide(TorchEngine(Local(), CPU), np.zeros((20, 20, 20), np.float32), (16, 16, 16), overlap=0,
           progress=lambda done, total: calls.append((done, total)))  # fmt: skip
     assert calls[-1] == (8, 8)
+
+
+@given(
+    shape=st.tuples(*[st.integers(5, 300)] * 3),
+    tile=st.tuples(*[st.sampled_from([16, 32, 80])] * 3),
+    overlap=st.floats(0, 0.9),
+)
+def test_a_planned_window_costs_no_more_than_the_tile_and_keeps_to_its_bounds(shape, tile, overlap):
+    shared = tuple(round(edge * overlap) for edge in tile)
+    window = plan_window(shape, tile, shared, 16)
+    assert all(edge % 16 == 0 and edge >= least for edge, least in zip(window, tile, strict=True))
+    assert math.prod(window) <= max(MOST_VOXELS, math.prod(tile))
+
+    def seen(edges):
+        padded = tuple(max(n, edge) for n, edge in zip(shape, edges, strict=True))
+        return len(list(tile_places(padded, edges, shared))) * (math.prod(edges) + START_VOXELS)
+
+    assert seen(window) <= seen(tile)
+
+
+def test_a_chest_is_seen_in_one_window_where_it_fits_and_in_few_where_not():
+    assert plan_window((96, 112, 128), (80, 80, 80), (40, 40, 40), 16) == (96, 112, 128)
+    window = plan_window((150, 170, 180), (80, 80, 80), (40, 40, 40), 16)
+    assert len(list(tile_places((150, 170, 180), window, (40, 40, 40)))) <= 8
+
+
+def test_a_window_that_grew_gives_the_same_of_a_network_that_looks_at_one_voxel():
+    scan = np.random.default_rng(0).uniform(-1, 1, (40, 50, 33)).astype(np.float32)
+    found = slide(TorchEngine(Local(), CPU), scan, (16, 16, 16), overlap=0.5, grow=16)
+    assert np.allclose(found, 1 / (1 + np.exp(-(3 * scan + 0.5))), atol=1e-6)

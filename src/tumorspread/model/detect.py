@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -124,7 +125,9 @@ def find_lungs(sides: NDArray[np.uint8] | None, way: Way) -> LungSpace | None:
     return LungSpace(far_mm, Room(far_mm <= MARGIN_MM, below_lungs(seen), 1000 * LARGE_ML / float(np.prod(spacing_mm))))
 
 
-def box_of_lungs(far_mm: NDArray[np.float32], margin: int, tile: tuple[int, ...]) -> tuple[slice, ...]:
+def box_of_lungs(
+    far_mm: NDArray[np.float32], margin: int, tile: tuple[int, ...], multiple: int = 1
+) -> tuple[slice, ...]:
     """The box that the network looks at: all within reach of the lungs, and what it needs to see about that.
 
     Args:
@@ -132,17 +135,19 @@ def box_of_lungs(far_mm: NDArray[np.float32], margin: int, tile: tuple[int, ...]
         margin: voxels about the reach of the lungs.
         tile: edges of the network's window; no edge of the box is shorter where the scan is not. Two edges are those
             of a 2-D network, which was trained on whole slices and sees whole slices.
+        multiple: of this many voxels each edge consists where the scan is large enough, else the network would see air
+            beyond the box; not along the slices of a 2-D network.
     """
     box = []
     for axis, length in enumerate(far_mm.shape):
-        if len(tile) == 2:
-            edge = 1 if axis == 0 else length
-        else:
-            edge = min(tile[axis], length)
         places = np.flatnonzero((far_mm <= REACH_MM).any(axis=tuple({0, 1, 2} - {axis})))
         start, stop = max(0, int(places[0]) - margin), min(length, int(places[-1]) + 1 + margin)
-        start = max(0, min(start - (edge - (stop - start)) // 2, length - edge)) if stop - start < edge else start
-        box.append(slice(start, max(stop, start + edge)))
+        if len(tile) == 2:
+            edge = stop - start if axis == 0 else length
+        else:
+            edge = min(max(tile[axis], multiple * math.ceil((stop - start) / multiple)), length)
+        start = max(0, min(start - (edge - (stop - start)) // 2, length - edge))
+        box.append(slice(start, start + edge))
     return tuple(box)
 
 

@@ -204,7 +204,9 @@ class Predictor:
         clock = clock or Clock()
         with clock.stage("resample"):
             lungs = find_lungs(sides, prepared.way)
-        box = (slice(None),) * 3 if lungs is None else box_of_lungs(lungs.far_mm, CONTEXT, self.info.tile)
+        box: tuple[slice, ...] = (slice(None),) * 3
+        if lungs is not None:
+            box = box_of_lungs(lungs.far_mm, CONTEXT, self.info.tile, self.info.unet.stride)
         probability = np.zeros(prepared.voxels.shape, np.float32)
         with clock.stage("network"):
             probability[box] = self._slide(prepared.voxels[box], progress)
@@ -221,6 +223,7 @@ class Predictor:
             prepared,
             self.info.tile,
             overlap=self.overlap,
+            grow=self.info.unet.stride if self.info.unet.dims == 3 else None,
             mirror=self.info.mirror,
             progress=progress,
         )
