@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
 .PHONY: help setup demo test test-slow check format msd-patches bench-measure bench-registration readers lungs-sheet
-.PHONY: demo-followup implant-page model-report weights bench-inference clean
+.PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -18,6 +18,8 @@ help:
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
 	@echo "make bench-inference SCAN=FILE  a scan through tumorspread, MONAI and nnU-Net with the same weights (an hour)"
+	@echo "make bench-growth   time and memory over the number of slices, 50 to 2,000, as docs/growth.png"
+	@echo "make bench-training  training steps a second against MONAI's BasicUNet, and what the loader costs"
 	@echo "make bench-registration  overlap and inverse consistency of a real pair of scans before and after registration"
 	@echo "make implant-page  docs/implants.png: synthetic tumours in real scans, among real ones"
 	@echo "make weights DATA=FOLDER WORK=FOLDER  train the weights that come with the package; goes on where it stopped"
@@ -75,6 +77,12 @@ $(PEERS)/.done: $(VENV)/.done
 
 bench-inference: setup $(PEERS)/.done
 	$(BIN)/python -W ignore bench/inference.py $(SCAN) --peers $(PEERS)/bin/python --append docs/benchmarks.md
+
+bench-growth: setup
+	$(BIN)/python -W ignore bench/growth.py $(SCAN)
+
+bench-training: setup
+	$(BIN)/python -W ignore bench/training.py --append docs/benchmarks.md
 
 bench-registration: setup
 	$(BIN)/python bench/registration.py
