@@ -22,6 +22,7 @@ from tumorspread.model.conversion import keep_int8, load_openvino
 from tumorspread.model.engine import Engine, OpenVinoEngine
 from tumorspread.model.openvino import import_nncf
 from tumorspread.model.predict import Predictor
+from tumorspread.model.tiles import tile_places
 from tumorspread.model.unet import fold_norms
 from tumorspread.model.weights import load_weights
 from tumorspread.model.zoo import find_weights
@@ -82,7 +83,7 @@ def quantise(
     model = load_openvino(fold_norms(network), info, path)
     count = threads or torch.get_num_threads()
     predictor = Predictor(path, device="cpu", engine="openvino", precision="fp32", threads=threads)
-    predictor.engine = exact = _Watched(OpenVinoEngine(lambda: model, "fp32", count))
+    predictor.engine = exact = _Watched(OpenVinoEngine(lambda: model, "fp32", count), info.tile)
     tell = progress or (lambda done, total: None)
     setting, checking = scans[::2], scans[1::2]
     for number, scan in enumerate(setting, 1):
@@ -128,15 +129,20 @@ def _meet(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
 
 
 class _Watched:
-    """An engine whose tiles are remembered."""
+    """An engine that remembers what it was shown, in tiles of the weights' own size, as the model takes them."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, tile: tuple[int, ...]) -> None:
         self.engine = engine
+        self.tile = tile
         self.name, self.precision = engine.name, "fp32"
         self.tiles: list[NDArray[np.float32]] = []
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        self.tiles.extend(tile[None] for tile in tiles)
+        edges = (1, *self.tile) if len(self.tile) == 2 else self.tile
+        for image in tiles:
+            shown = image.reshape(-1, *image.shape[-len(self.tile) :]) if len(self.tile) == 2 else image[0]
+            parts = (shown[place] for place in tile_places(shown.shape, edges, (0, 0, 0)))
+            self.tiles.extend(np.ascontiguousarray(part).reshape(1, 1, *self.tile) for part in parts)
         return self.engine(tiles)
 
     def pick(self, most: int) -> list[NDArray[np.float32]]:
