@@ -223,7 +223,7 @@ class Predictor:
             prepared,
             self.info.tile,
             overlap=self.overlap,
-            grow=self.info.unet.stride if self.info.unet.dims == 3 else None,
+            grow=self.info.unet.stride,
             mirror=self.info.mirror,
             progress=progress,
         )

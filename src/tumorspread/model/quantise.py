@@ -138,10 +138,9 @@ class _Watched:
         self.tiles: list[NDArray[np.float32]] = []
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        edges = (1, *self.tile) if len(self.tile) == 2 else self.tile
         for image in tiles:
-            shown = image.reshape(-1, *image.shape[-len(self.tile) :]) if len(self.tile) == 2 else image[0]
-            parts = (shown[place] for place in tile_places(shown.shape, edges, (0, 0, 0)))
+            shown = image.reshape(image.shape[-3:])
+            parts = (shown[place] for place in tile_places(shown.shape, (1, *self.tile)[-3:], (0, 0, 0)))
             self.tiles.extend(np.ascontiguousarray(part).reshape(1, 1, *self.tile) for part in parts)
         return self.engine(tiles)
 

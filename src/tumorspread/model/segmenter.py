@@ -73,7 +73,7 @@ class Segmenter(pl.LightningModule):  # type: ignore[misc]
             np.asarray(image, np.float32),
             self.recipe.patch.size,
             overlap=self.recipe.run.val_overlap,
-            grow=self.recipe.unet.stride if self.recipe.unet.dims == 3 else None,
+            grow=self.recipe.unet.stride,
             mirror=self.recipe.run.mirror,
         )
         marked = (probability > self.recipe.run.threshold) & (mask != IGNORED)

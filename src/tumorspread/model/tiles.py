@@ -40,7 +40,7 @@ def slide(
         tile: edges of the window, (z, y, x), or (y, x) for a 2-D network, which sees slice by slice.
         overlap: share of a tile's edge that neighbours have in common.
         grow: edges that are multiples of this may be taken in place of the tile's, where fewer and larger windows take
-            less time; see `plan_window`. None keeps the tile.
+            less time; see `plan_window`. None keeps the tile, and so do the whole slices of a 2-D network.
         mirror: average over all flips of a tile, at 4 (2-D) or 8 (3-D) times the cost.
         progress: called with (tiles done, tiles in all).
 
@@ -49,7 +49,7 @@ def slide(
     """
     window = (1, *tile) if len(tile) == 2 else tile
     shared = tuple(round(edge * overlap) for edge in window)
-    if grow is not None:
+    if grow is not None and len(tile) == 3:
         window = plan_window(prepared.shape, window, shared, grow)
     padded = pad(prepared, window)
     blend = blend_weights(window)
