@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 
 from tumorspread.errors import GeometryError, ReadError, TumorspreadError
 from tumorspread.scan.bundle import Bundle, open_bundle, plain, plain_list
-from tumorspread.scan.dicom_frames import HEADER_TAGS, Frame, Header, frames_of, read_dataset
+from tumorspread.scan.dicom_frames import Frame, Header, frames_of, read_dataset, read_header
 from tumorspread.scan.dicom_gate import Stack, extent_mm, stack_frames
 from tumorspread.scan.dicom_pixels import PIXEL_TAGS, read_hu
+from tumorspread.scan.dicom_values import HEADER_TAGS
 from tumorspread.scan.volume import Remark, Volume
 
 # Another series counts as a few stray slices when it spans no more than this share of the complete one.
@@ -56,8 +57,7 @@ def read_dicom(path: Path, *, series: str | None = None) -> Volume:
 
 
 def _ct_headers(bundle: Bundle) -> list[Header]:
-    files = [file for file in bundle.files if _is_dicom(bundle, file)]
-    headers = [Header(file, read_dataset(bundle, file, HEADER_TAGS, pixels=False)) for file in files]
+    headers = [header for file in bundle.files if (header := _header(bundle, file)) is not None]
     nameless = [header.file for header in headers if not header.text("SOPClassUID")]
     if nameless:
         raise ReadError(f"{bundle.name}: damaged DICOM files without a SOPClassUID: {plain_list(nameless)}")
@@ -69,16 +69,15 @@ def _ct_headers(bundle: Bundle) -> list[Header]:
     return found
 
 
-def _is_dicom(bundle: Bundle, file: str) -> bool:
-    """Whether to read the file; one that claims to be DICOM by its name alone may be a lost slice."""
+def _header(bundle: Bundle, file: str) -> Header | None:
+    """The header of a file to read; one that claims to be DICOM by its name alone may be a lost slice."""
     name = PurePosixPath(file).name.lower()
     if name.startswith("dicomdir"):
-        return False
-    if bundle.kind(file) == "dicom":
-        return True
-    if name.endswith(".dcm"):
+        return None
+    header = read_header(bundle, file)
+    if header is None and name.endswith(".dcm"):
         raise ReadError(f"{bundle.name}: {plain(file)} is empty or not DICOM; copy it again or take it away")
-    return False
+    return header
 
 
 def _without_copies(bundle: Bundle, headers: Sequence[Header]) -> tuple[list[Header], list[Remark]]:
