@@ -25,6 +25,7 @@ from tumorspread.cli.options import (
     Split,
     Threads,
     Threshold,
+    TiltedGantry,
 )
 from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, refuse_existing, say, tell
 from tumorspread.errors import OutputError
@@ -49,6 +50,7 @@ def analyse(
     radiomics: Radiomics = False,
     lobes: Lobes = None,
     series: Series = None,
+    tilt: TiltedGantry = "resample",
     device: Device = None,
     engine: Engine = "auto",
     precision: Precision = "auto",
@@ -75,7 +77,7 @@ def analyse(
         predictor = Predictor(weights, device=device, engine=engine, precision=precision, threads=threads)
         clock = Clock()
         with clock.stage("read"):
-            volume = read(scan, series=series)
+            volume = read(scan, series=series, tilt=tilt)
         with progress_bar("segmenting") as progress:
             analysis = pipeline.analyse(
                 volume,
@@ -100,6 +102,7 @@ def measure(
     radiomics: Radiomics = False,
     lobes: Lobes = None,
     series: Series = None,
+    tilt: TiltedGantry = "resample",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -118,7 +121,7 @@ def measure(
     from tumorspread.scan.read import read, read_mask
 
     with open_folder(out, force=force) as folder:
-        volume = read(scan, series=series)
+        volume = read(scan, series=series, tilt=tilt)
         drawn = read_mask(mask, volume, label=label, roi=roi)
         analysis = pipeline.measure(
             volume,
@@ -137,6 +140,7 @@ def predict(
     probability: Annotated[bool, typer.Option("--probability", help="Write probabilities, 0 to 1.")] = False,
     threshold: Threshold = None,
     series: Series = None,
+    tilt: TiltedGantry = "resample",
     device: Device = None,
     engine: Engine = "auto",
     precision: Precision = "auto",
@@ -159,7 +163,9 @@ def predict(
 
     _check_target(out, force)
     predictor = Predictor(weights, device=device, engine=engine, precision=precision, threads=threads)
-    volume = predictor.read(scan, series=series)
+    volume = predictor.read(scan, series=series, tilt=tilt)
+    for remark in volume.remarks:
+        say(f"note: {remark.text}")
     with progress_bar("segmenting") as progress:
         if probability:
             result = predictor.probability(volume, progress=progress)
@@ -176,6 +182,7 @@ def convert(
     spacing: Annotated[str | None, typer.Option(help="Slices: voxel spacing in mm.", metavar="Z,Y,X")] = None,
     window: Annotated[str | None, typer.Option(help="Slices: HU of black and of white.", metavar="LOW,HIGH")] = None,
     series: Series = None,
+    tilt: TiltedGantry = "resample",
     force: Force = False,
 ) -> None:
     """Read a scan of any kind and write it as NIfTI.
@@ -193,7 +200,7 @@ def convert(
     _check_target(out, force)
     spacing_mm = parse_triple(spacing, "--spacing")
     window_hu = parse_pair(window, "--window")
-    volume = read(scan, series=series, spacing_mm=spacing_mm, window_hu=window_hu)
+    volume = read(scan, series=series, tilt=tilt, spacing_mm=spacing_mm, window_hu=window_hu)
     write_nifti(volume, out)
     for remark in volume.remarks:
         say(f"note: {remark.text}")

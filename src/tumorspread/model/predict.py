@@ -94,7 +94,7 @@ class Predictor:
         """
         self.engine(np.zeros((1, 1, *self.info.tile), np.float32))
 
-    def read(self, path: Path, *, series: str | None = None) -> Volume:
+    def read(self, path: Path, *, series: str | None = None, tilt: Tilt = "resample") -> Volume:
         """Read a scan for these weights; those trained on grey images take pictures too.
 
         A picture has no millimetres: each of its pixels counts as 1 mm, which plays no part in a mask.
@@ -102,13 +102,14 @@ class Predictor:
         Args:
             path: as `tumorspread.read` takes it.
             series: for DICOM, the SeriesInstanceUID or a unique ending of it.
+            tilt: for DICOM, whether a tilted gantry is resampled or refused.
 
         Raises:
             ReadError, GeometryError: see `tumorspread.read`.
         """
         if self.info.preprocess.intensity == "gray" and scan_kind(path) == "image":
             return read(path, spacing_mm=(1.0, 1.0, 1.0))
-        return read(path, series=series)
+        return read(path, series=series, tilt=tilt)
 
     def mask(
         self, scan: Volume, *, threshold: float | None = None, progress: Progress | None = None

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -61,9 +62,10 @@ class Header:
     pixels: Stored | None = None
 
     def text(self, keyword: str) -> str:
-        """The attribute as text; empty where it is missing or unreadable."""
+        """The attribute as text, several values with backslashes between; empty where it is missing or unreadable."""
         try:
-            return str(value_of(self.dataset, keyword) or "").strip()
+            value = value_of(self.dataset, keyword) or ""
+            return ("\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)).strip()
         except PYDICOM_FAULTS:
             return ""
 

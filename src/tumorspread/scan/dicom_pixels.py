@@ -84,7 +84,7 @@ def _read_straight(
     try:
         with bundle.open(frame.file) as stream:
             stream.seek(pixels.start)
-            count = stream.readinto(memoryview(buffer).cast("B"))  # type: ignore[attr-defined]
+            count = stream.readinto(buffer.data.cast("B"))  # type: ignore[attr-defined]
     except PYDICOM_FAULTS as error:
         raise ReadError(f"{plain(frame.file)}: cannot be read ({short(error)}); copy or export it again") from error
     _check_length(frame.file, min(count, pixels.length), buffer.nbytes)
