@@ -41,7 +41,7 @@ demo-followup: setup
 	$(BIN)/python examples/followup.py followup
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --max-worker-restart 0
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
