@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tumorspread.cli.options import Device, Engine, Precision, ScanPath, Series, Threads
+from tumorspread.cli.options import Device, Engine, MaxRam, Precision, ScanPath, Series, Threads
 from tumorspread.cli.terminal import print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def bench(
     engine: Engine = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
+    max_ram: MaxRam = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
     """Time the stages of `analyse` on this machine, from the scan's file to the result folder.
@@ -41,7 +42,9 @@ def bench(
     """
     from tumorspread.model.predict import Predictor
 
-    predictor = Predictor(weights, device=device, engine=engine, precision=precision, threads=threads)
+    predictor = Predictor(
+        weights, device=device, engine=engine, precision=precision, threads=threads, max_ram_gib=max_ram
+    )
     with progress_bar("timing") as progress:
         runs = []
         for number in range(repeat):
