@@ -15,7 +15,7 @@ from torch import nn
 from tumorspread.errors import RecipeError, TumorspreadError
 from tumorspread.model import memory
 from tumorspread.model.engine import TorchEngine
-from tumorspread.model.memory import AFTERWARDS_GIB, most_voxels
+from tumorspread.model.memory import AFTERWARDS_GIB, most_voxels, peak_gib
 from tumorspread.model.preprocess import PreprocessConfig
 from tumorspread.model.unet import UNet, UNetConfig
 from tumorspread.model.weights import Provenance, WeightsInfo, save_weights
@@ -51,8 +51,9 @@ def test_a_process_keeps_below_what_it_was_given(engine, tmp_path):
     info = WeightsInfo(config, PreprocessConfig(), (48, 48, 48), 0.5, Provenance("x"))
     save_weights(UNet(config), info, tmp_path / "w.safetensors")
     program = f"""
-import resource, sys
+import sys
 import numpy as np
+from tumorspread.model.memory import peak_gib
 from tumorspread.model.predict import Predictor
 seen = []
 gib = float(sys.argv[1]) or None
@@ -61,7 +62,7 @@ predictor = Predictor({str(tmp_path / "w.safetensors")!r}, device="cpu", engine=
 answer = predictor.engine.__class__.__call__
 predictor.engine.__class__.__call__ = lambda self, tiles: seen.append(tiles.size) or answer(self, tiles)
 predictor._slide(np.zeros((112, 112, 112), np.float32), None)
-print(max(seen), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(max(seen), peak_gib())
 """
     figures = []
     for gib in ("0", "0.95"):
@@ -95,3 +96,12 @@ def test_a_batch_too_large_for_the_gpu_is_halved_until_it_fits_and_nothing_is_lo
     assert network.seen == [5, 2, 3, 1, 2]
     with pytest.raises(TumorspreadError, match=r"too little for a window of \(16, 16, 16\)"):
         TorchEngine(Narrow(0), torch.device("cpu"))(tiles)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system's own figure is taken")
+def test_the_peak_is_of_this_process_and_not_of_the_one_that_started_it():
+    held = np.ones(2**27)  # 1 GiB
+    program = "from tumorspread.model.memory import peak_gib; print(peak_gib())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert 0.01 < float(done.stdout) < 0.9, done.stderr
+    assert peak_gib() > held.nbytes / 2**30

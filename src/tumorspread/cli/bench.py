@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +39,7 @@ def bench(
       tumorspread bench ct.nii.gz
       tumorspread bench dicom_folder/ --engine torch --threads 1
     """
+    from tumorspread.model.memory import peak_gib
     from tumorspread.model.predict import Predictor
 
     predictor = Predictor(
@@ -56,7 +56,7 @@ def bench(
         "network_s": best["network"],
         "not_network_s": total - best["network"],
         "total_s": total,
-        "peak_gib": _peak_gib(),
+        "peak_gib": peak_gib(),
     }
     about = f"{predictor.engine.name} {predictor.engine.precision}, {platform.processor() or platform.machine()}"
     if as_json:
@@ -85,14 +85,3 @@ def _time_stages(scan: Path, predictor: Predictor, series: str | None) -> dict[s
     with TemporaryDirectory() as folder, after.stage("write"):
         write_analysis(analysis, Path(folder))
     return analysis.timed(after).findings.origin.stage_s
-
-
-def _peak_gib() -> float | None:
-    """Most memory that this process held; None where the system does not say."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    # In KiB, but in bytes on a Mac.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

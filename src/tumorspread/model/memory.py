@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
 import psutil
 
@@ -46,3 +48,18 @@ def most_voxels(
             f"give --max-ram {math.ceil(10 * needed) / 10:.1f} or more"
         )
     return voxels
+
+
+def peak_gib() -> float | None:
+    """Most memory that this process held at once, GiB; None where the system does not say.
+
+    On Linux from `/proc`: what `getrusage` says counts what the program that started this one held as well.
+    """
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset) / 2**30
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next((int(line.split()[1]) / 2**20 for line in lines if line.startswith("VmHWM:")), None)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # in bytes on a Mac
