@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -141,6 +143,26 @@ def _contour(points, kind) -> Dataset:
     return item
 
 
+def repack_as_jpeg(file: Path) -> None:
+    """The pixels of a file in JPEG lossless, as GDCM writes it."""
+    dataset = pydicom.dcmread(file)
+    writer = SimpleITK.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetUseCompression(True)
+    writer.SetCompressor("JPEG")
+    writer.Execute(SimpleITK.GetImageFromArray(dataset.pixel_array[None]), str(file), True, -1)
+    written = pydicom.dcmread(file)
+    dataset.PixelData, dataset.BitsStored, dataset.HighBit = written.PixelData, written.BitsStored, written.HighBit
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.70"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(file)
+
+
+@pytest.fixture(scope="session", name="repack_as_jpeg")
+def _repack_as_jpeg() -> Callable[[Path], None]:
+    return repack_as_jpeg
+
+
 @pytest.fixture(scope="session", name="make_slices")
 def _make_slices() -> Callable[..., list[Dataset]]:
     return make_slices
@@ -149,6 +171,11 @@ def _make_slices() -> Callable[..., list[Dataset]]:
 @pytest.fixture(scope="session", name="make_enhanced")
 def _make_enhanced() -> Callable[..., Dataset]:
     return make_enhanced
+
+
+@pytest.fixture(scope="session", name="save_slices")
+def _save_slices() -> Callable[..., Path]:
+    return save_slices
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def test_a_slice_beside_one_a_step_further_is_read_as_pydicom_reads_it(file, tmp
     dataset, hu = truth(file)
     dataset.save_as(tmp_path / "0.dcm")
     normal = np.cross(*np.reshape(np.array(dataset.ImageOrientationPatient, float), (2, 3)))
-    places = np.array(dataset.ImagePositionPatient, float) + np.outer((0, 3), normal)
+    places = np.array(dataset.ImagePositionPatient, float) + np.outer((0, 3), normal / np.linalg.norm(normal))
     dataset.ImagePositionPatient = [f"{mm:.10g}" for mm in places[1]]
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     dataset.save_as(tmp_path / "1.dcm")
