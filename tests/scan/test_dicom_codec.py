@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import struct
 import zlib
 
 import numpy as np
@@ -145,6 +147,45 @@ def test_jpeg_that_its_codec_would_fill_up_in_silence_is_refused(jpeg_series, ch
     with pytest.raises(ReadError, match=r"slice_02.dcm: pixels in JPEG Lossless.* cannot be decoded .*Corrupt JPEG"):
         read_dicom(jpeg_series(change))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, JPEG_P14_FIRST])
+def test_packed_pixels_that_claim_another_size_are_refused_before_they_take_memory(
+    series, repack_as_jpeg, reading_child, syntax
+):
+    """60000 x 60000 pixels took 7 GiB and 22 s."""
+    folder = series(lambda s: [d.compress(syntax, generate_instance_uid=False) for d in s] if syntax in LOSSLESS else s)
+    for file in folder.iterdir():
+        if syntax not in LOSSLESS:
+            repack_as_jpeg(file)
+        dataset = pydicom.dcmread(file)
+        (frame,) = map(bytearray, generate_frames(dataset.PixelData, number_of_frames=1))
+        if syntax == JPEG2000Lossless:
+            size = frame.index(b"\xff\x51")
+            for place in (6, 10, 22, 26):
+                struct.pack_into(">I", frame, size + place, 60000)
+        else:
+            header = re.search(rb"\xff[\xc3\xf7]", frame).start()
+            struct.pack_into(">HH", frame, header + 5, 60000, 60000)
+        dataset.PixelData = encapsulate([bytes(frame)])
+        dataset.save_as(file)
+    found = reading_child.read(folder)
+    assert found["error"] == "ReadError"
+    assert "slice_00.dcm" in found["message"]
+    assert "(60000, 60000, 1), expected (36, 34, 1)" in found["message"]
+    assert found["mib"] < 64
+
+
+@pytest.mark.parametrize(
+    ("frame", "size"),
+    [
+        (b"\xff\xd8\xff\xff\xff\xe0\0\4ab\xff\xc3\0\x0b\x0c\0\x24\0\x22\1", (36, 34, 1)),
+        (b"\xff\xd8\xff\xf7\0\x0b\x08\1\0\2\0\3", (256, 512, 3)),
+    ],
+    ids=["fill bytes and a segment before", "JPEG-LS of three samples"],
+)
+def test_the_size_is_read_where_the_frame_header_stands(frame, size):
+    assert dicom_codec._jpeg_size(frame) == size
 
 
 def test_what_others_write_to_stderr_meanwhile_is_passed_on(capfd):

@@ -8,6 +8,7 @@ the process's stderr alone, so we listen there.
 from __future__ import annotations
 
 import os
+import struct
 import sys
 import tempfile
 import threading
@@ -41,6 +42,11 @@ ENCAPSULATED, DEFLATED_FRAMES = "1.2.840.10008.1.2.1.98", "1.2.840.10008.1.2.8.1
 # How libjpeg begins to say that it fills up: a marker or the end too early, a code that no table has.
 LIBJPEG_COMPLAINTS = ("Corrupt JPEG data", "Premature end of JPEG file", "Inconsistent progression")
 
+# JPEG 2000: start of codestream and SIZ (ISO 15444-1, A.5.1). JPEG and JPEG-LS: markers of a frame header (ISO 10918-1,
+# table B.1; ISO 14495-1, C.2.2).
+SIZ = b"\xff\x4f\xff\x51"
+FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+
 _stderr_lock = threading.Lock()
 
 
@@ -63,6 +69,8 @@ def unpack(dataset: Any, shape: tuple[int, int, int]) -> NDArray[Any]:
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     if syntax in (ENCAPSULATED, DEFLATED_FRAMES):
         return _unpack_frames(dataset, shape, is_deflated=syntax == DEFLATED_FRAMES)
+    if CODECS[syntax] != "pydicom":
+        _check_sizes(dataset, shape, is_jpeg2000=CODECS[syntax] == "pylibjpeg")
     if CODECS[syntax] != "gdcm":
         return _decode(dataset, syntax).reshape(shape)
     with _stderr_lock, _listen() as heard:
@@ -71,6 +79,35 @@ def unpack(dataset: Any, shape: tuple[int, int, int]) -> NDArray[Any]:
     if complaints:
         raise ValueError(complaints[0])
     return decoded.reshape(shape)
+
+
+def _check_sizes(dataset: Any, shape: tuple[int, int, int], *, is_jpeg2000: bool) -> None:
+    """Refuse frames of another size than their file's: for 60000 x 60000 pixels OpenJPEG takes 7 GiB, there or not."""
+    find = _jpeg2000_size if is_jpeg2000 else _jpeg_size
+    for frame in generate_frames(dataset.PixelData, number_of_frames=shape[0]):
+        found = find(frame)
+        if found != (*shape[1:], 1):
+            raise ValueError(f"packed pixels of rows, columns, samples {found}, expected {(*shape[1:], 1)}")
+
+
+def _jpeg2000_size(frame: bytes) -> tuple[int, int, int]:
+    start = frame.find(SIZ)
+    if start < 0:
+        raise ValueError("not JPEG 2000")
+    width, height, left, top = struct.unpack_from(">4I", frame, start + 8)
+    (samples,) = struct.unpack_from(">H", frame, start + 40)
+    return height - top, width - left, samples
+
+
+def _jpeg_size(frame: bytes) -> tuple[int, int, int]:
+    at = 2
+    while frame[at : at + 1] == b"\xff":
+        if frame[at + 1] in FRAME_HEADERS:
+            rows, columns, samples = struct.unpack_from(">HHB", frame, at + 5)
+            return rows, columns, samples
+        # Any marker may have more bytes FF before it.
+        at += 1 if frame[at + 1] == 0xFF else 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+    raise ValueError("not JPEG")
 
 
 def _decode(dataset: Any, syntax: str) -> NDArray[Any]:
