@@ -153,6 +153,5 @@ def _listen() -> Iterator[list[str]]:
             os.close(kept)
         stream.seek(0)
         heard += stream.read().decode(errors="replace").splitlines()
-    for line in heard:
-        if not line.startswith(LIBJPEG_COMPLAINTS):
-            print(line, file=sys.stderr)
+    others = [f"{line}\n" for line in heard if not line.startswith(LIBJPEG_COMPLAINTS)]
+    os.write(2, "".join(others).encode())
