@@ -190,6 +190,25 @@ def test_the_size_is_read_where_the_frame_header_stands(frame, size):
     assert dicom_codec._jpeg_size(frame) == size
 
 
+@pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_rle_that_lost_bytes_is_refused(series, place):
+    def change(slices):
+        for dataset in slices:
+            dataset.compress(RLELossless, generate_instance_uid=False)
+        (frame,) = generate_frames(slices[2].PixelData, number_of_frames=1)
+        at = int(place * len(frame))
+        slices[2].PixelData = encapsulate([frame[:at] + frame[at + 50 :]])
+
+    with pytest.raises(ReadError, match=r"slice_02.dcm: pixels in RLE Lossless cannot be decoded"):
+        read_dicom(series(change))
+
+
+def test_padding_before_the_end_of_a_jpeg_is_no_damage(jpeg_series, truth_hu, capfd):
+    folder = jpeg_series(lambda frame: frame[: frame.rindex(b"\xff\xd9")] + bytes(4) + b"\xff\xd9")
+    assert np.array_equal(read_dicom(folder).voxels, truth_hu(6))
+    assert capfd.readouterr().err == ""
+
+
 def test_what_others_write_to_stderr_meanwhile_is_passed_on(capfd):
     with dicom_codec._listen() as heard:
         os.write(2, b"Corrupt JPEG data: bad code\nanother thread's line\n")

@@ -8,10 +8,12 @@ the process's stderr alone, so we listen there.
 from __future__ import annotations
 
 import os
+import re
 import struct
 import sys
 import tempfile
 import threading
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +44,10 @@ ENCAPSULATED, DEFLATED_FRAMES = "1.2.840.10008.1.2.1.98", "1.2.840.10008.1.2.8.1
 # How libjpeg begins to say that it fills up: a marker or the end too early, a code that no table has.
 LIBJPEG_COMPLAINTS = ("Corrupt JPEG data", "Premature end of JPEG file", "Inconsistent progression")
 
+# Some write bytes of padding before the end of the image, after all its pixels.
+PADDING = re.compile(r"Corrupt JPEG data: [1-8] extraneous bytes before marker 0xd9")
+# What pydicom says of an RLE segment that holds more than its share, as one does that lost bytes before its end.
+RLE_SURPLUS, MOST_PADDING = re.compile(r"padding - (\d+) vs\. (\d+) bytes"), 8
 # JPEG 2000: start of codestream and SIZ (ISO 15444-1, A.5.1). JPEG and JPEG-LS: markers of a frame header (ISO 10918-1,
 # table B.1; ISO 14495-1, C.2.2).
 SIZ = b"\xff\x4f\xff\x51"
@@ -75,7 +81,7 @@ def unpack(dataset: Any, shape: tuple[int, int, int]) -> NDArray[Any]:
         return _decode(dataset, syntax).reshape(shape)
     with _stderr_lock, _listen() as heard:
         decoded = _decode(dataset, syntax)
-    complaints = [line for line in heard if line.startswith(LIBJPEG_COMPLAINTS)]
+    complaints = [line for line in heard if line.startswith(LIBJPEG_COMPLAINTS) and not PADDING.match(line)]
     if complaints:
         raise ValueError(complaints[0])
     return decoded.reshape(shape)
@@ -111,11 +117,18 @@ def _jpeg_size(frame: bytes) -> tuple[int, int, int]:
 
 
 def _decode(dataset: Any, syntax: str) -> NDArray[Any]:
-    try:
-        return np.asarray(pixel_array(dataset, raw=True, decoding_plugin=CODECS[syntax]))
-    except RuntimeError as error:
-        # The codec's own words are in the last line.
-        raise ValueError(str(error).strip().splitlines()[-1].strip()) from error
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            decoded = np.asarray(pixel_array(dataset, raw=True, decoding_plugin=CODECS[syntax]))
+        except RuntimeError as error:
+            # The codec's own words are in the last line.
+            raise ValueError(str(error).strip().splitlines()[-1].strip()) from error
+    for warning in warned:
+        surplus = RLE_SURPLUS.search(str(warning.message))
+        if surplus and int(surplus[1]) - int(surplus[2]) > MOST_PADDING:
+            raise ValueError(f"{surplus[1]} bytes in an RLE segment, expected {surplus[2]}")
+    return decoded
 
 
 def _unpack_frames(dataset: Any, shape: tuple[int, int, int], *, is_deflated: bool) -> NDArray[Any]:
