@@ -83,6 +83,8 @@ def compare(
         for precision, own in ours.items():
             found[f"speedup_vs_{name}_{precision}"] = peer["total"] / own["total"]
         found[f"dice_vs_{name}"] = dice(ours[precisions[0]]["mask"] & near, peer["mask"] & near)
+    # How far the peers themselves agree: the answer changes with the place of the tiles.
+    found["dice_nnunet_vs_monai"] = dice(theirs["nnunet"]["mask"] & near, theirs["monai"]["mask"] & near)
     peak = min(peer["peak_gib"] for peer in theirs.values())
     found["peak_memory_ratio"] = max(own["peak_gib"] for own in ours.values()) / peak
     return found, [one["line"] for one in (*ours.values(), *theirs.values())]
