@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tumorspread._version import __version__
-from tumorspread.cli import bench, data, followup, scans, training, weights
+from tumorspread.cli import bench, data, deidentify, followup, scans, training, weights
 from tumorspread.cli.terminal import say
 from tumorspread.errors import TumorspreadError
 
@@ -35,6 +35,7 @@ app = typer.Typer(help=HELP, rich_markup_mode=None, no_args_is_help=True, pretty
 VERBS = (
     scans.analyse, scans.measure, followup.follow, scans.predict, scans.convert, training.train, training.evaluate,
     training.calibrate, weights.average, weights.quantise, weights.export, bench.bench,
+    deidentify.deidentify,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)

@@ -1,0 +1,74 @@
+"""The verb that takes the patient out of DICOM files: `deidentify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tumorspread.cli.terminal import print_table, progress_bar, say
+
+if TYPE_CHECKING:
+    from tumorspread.scan.deidentified_folder import Tally
+
+
+def deidentify(
+    source: Annotated[Path, typer.Argument(help="Folder or zip of DICOM files, or one file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make; outside of the source.")],
+    key: Annotated[
+        Path,
+        typer.Option(help="File with the key; a new one is made where there is none. Keep it secret, out of -o."),
+    ],
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out files that cannot be read, rather than refuse.")
+    ] = False,
+) -> None:
+    """Write copies of DICOM files without who the patient is (DICOM PS3.15, Basic Profile).
+
+    The same key gives the same pseudonyms, UIDs and shifted dates on every run: studies that come later fit those
+    that were there. Pixels are not altered: files that may show a name in the picture are listed as warnings.
+
+    \b
+    Examples:
+      tumorspread deidentify study/ -o shared --key ~/study.key
+      tumorspread deidentify study.zip -o shared --key ~/study.key --skip-damaged
+    """
+    from tumorspread.report.folder import open_folder
+    from tumorspread.scan.deidentified_folder import check_places, deidentify_folder
+    from tumorspread.scan.deidentify import Deidentifier, read_key
+    from tumorspread.scan.pseudonyms import new_key, write_key
+
+    check_places(source, out, key)
+    is_new = not key.exists()
+    secret = new_key() if is_new else read_key(key)
+    with open_folder(out) as folder:
+        with progress_bar("de-identifying") as progress:
+            tally = deidentify_folder(
+                source, folder, Deidentifier(secret), skip_damaged=skip_damaged, progress=progress
+            )
+        if is_new:
+            # Last, so that a refusal leaves no key of nothing; before the files, which are lost without it.
+            write_key(key, secret)
+    _print_tally(tally)
+    if is_new:
+        say(f"wrote the new key {key}: keep it to add to this data later; who has it can recognise patients")
+    say(f"wrote {out}")
+
+
+def _print_tally(tally: Tally) -> None:
+    from tumorspread.scan.bundle import plain_list
+
+    rows = (
+        ("written", tally.written),
+        ("patients in them", tally.patients),
+        ("left out, not DICOM", tally.not_dicom),
+        ("left out, DICOMDIR", tally.directories),
+        ("left out, damaged", len(tally.damaged)),
+        *((f"to look at, {risk.remark.code}", len(risk.files)) for risk in tally.risks),
+    )
+    print_table(("files", "count"), [(what, str(count)) for what, count in rows])
+    if tally.damaged:
+        say(f"warning: damaged and left out: {plain_list(tally.damaged)}")
+    for risk in tally.risks:
+        say(f"warning: {len(risk.files)} of {tally.written} files: {risk.remark.text}: {plain_list(risk.files)}")
