@@ -150,7 +150,7 @@ class Deidentifier:
         texts = _texts(dataset, tag) if vr in _TEXT_VRS else []
         if vr in _TEXT_VRS and not any(texts):
             return None
-        if action is Action.UID:
+        if action is Action.UID or vr == "UI":
             return [self.uid(text) for text in texts]
         if action is Action.PSEUDONYM:
             return self.pseudonym(str(dataset[tag].value))
@@ -167,12 +167,9 @@ class Deidentifier:
             rule = rule_of(tag)
             if rule.action is Action.REMOVE:
                 continue
-            is_uid = rule.vr == "UI"
-            action = Action.UID if is_uid and rule.action is not Action.KEEP else Action.REPLACE
-            if is_uid and action is Action.REPLACE:
-                clean[tag] = DataElement(tag, "UI", _texts(item, tag))
-            else:
-                clean[tag] = DataElement(tag, rule.vr, self._stand_in(item, tag, rule.vr, action))
+            is_kind = rule.vr == "UI" and rule.action is Action.KEEP
+            value = _texts(item, tag) if is_kind else self._stand_in(item, tag, rule.vr, Action.REPLACE)
+            clean[tag] = DataElement(tag, rule.vr, value)
         return clean
 
     def _content_text(self, item: Dataset) -> str:
