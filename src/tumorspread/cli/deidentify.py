@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +20,12 @@ def deidentify(
         Path,
         typer.Option(help="File with the key; a new one is made where there is none. Keep it secret, out of -o."),
     ],
+    on_risk: Annotated[
+        Literal["warn", "skip", "refuse"],
+        typer.Option(
+            help="Files whose pixels may show a name or a face: write and list them, leave them out, or write nothing."
+        ),
+    ] = "warn",
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Leave out files that cannot be read, rather than refuse.")
     ] = False,
@@ -27,15 +33,15 @@ def deidentify(
     """Write copies of DICOM files without who the patient is (DICOM PS3.15, Basic Profile).
 
     The same key gives the same pseudonyms, UIDs and shifted dates on every run: studies that come later fit those
-    that were there. Pixels are not altered: files that may show a name in the picture are listed as warnings.
+    that were there. Pixels are not altered: files that may show a name in the picture are named in look-at.csv.
 
     \b
     Examples:
       tumorspread deidentify study/ -o shared --key ~/study.key
-      tumorspread deidentify study.zip -o shared --key ~/study.key --skip-damaged
+      tumorspread deidentify study.zip -o shared --key ~/study.key --on-risk skip --skip-damaged
     """
     from tumorspread.report.folder import open_folder
-    from tumorspread.scan.deidentified_folder import check_places, deidentify_folder
+    from tumorspread.scan.deidentified_folder import check_places, deidentify_folder, write_check_list
     from tumorspread.scan.deidentify import Deidentifier, read_key
     from tumorspread.scan.pseudonyms import new_key, write_key
 
@@ -45,8 +51,9 @@ def deidentify(
     with open_folder(out) as folder:
         with progress_bar("de-identifying") as progress:
             tally = deidentify_folder(
-                source, folder, Deidentifier(secret), skip_damaged=skip_damaged, progress=progress
+                source, folder, Deidentifier(secret), on_risk=on_risk, skip_damaged=skip_damaged, progress=progress
             )
+        write_check_list(tally, folder)
         if is_new:
             # Last, so that a refusal leaves no key of nothing; before the files, which are lost without it.
             write_key(key, secret)
@@ -65,6 +72,7 @@ def _print_tally(tally: Tally) -> None:
         ("left out, not DICOM", tally.not_dicom),
         ("left out, DICOMDIR", tally.directories),
         ("left out, damaged", len(tally.damaged)),
+        *((f"left out, {risk.remark.code}", len(risk.files)) for risk in tally.risks_left_out),
         *((f"to look at, {risk.remark.code}", len(risk.files)) for risk in tally.risks),
     )
     print_table(("files", "count"), [(what, str(count)) for what, count in rows])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -20,17 +20,19 @@ from tumorspread.scan.deidentify import Deidentifier
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS
 from tumorspread.scan.volume import Remark
 
+OnRisk = Literal["warn", "skip", "refuse"]
 # A list of files by names, which would no longer hold (PS3.10 8.6).
 DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 UNDEFINED_LENGTH = 0xFFFFFFFF
 # Digits that tell a patient's studies and series apart in the folders' names.
 FOLDER_DIGITS = 10
+CHECK_LIST = "look-at.csv"
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData", "PixelDataProviderURL")
 
 
 @dataclass(frozen=True)
 class Risk:
-    """Why a person must look at some of the files, which carry their new names."""
+    """Why the patient may still show in some of the files: their new names, or the old ones of those left out."""
 
     remark: Remark
     files: tuple[str, ...]
@@ -46,7 +48,8 @@ class Tally:
         not_dicom: number of files left out that are not DICOM.
         directories: number of DICOMDIR files, left out.
         damaged: names of the files left out that cannot be read.
-        risks: where the patient may still show.
+        risks: where the patient may still show, among the written files.
+        risks_left_out: the same of files that were left out for it.
     """
 
     written: int
@@ -55,13 +58,14 @@ class Tally:
     directories: int
     damaged: tuple[str, ...]
     risks: tuple[Risk, ...]
+    risks_left_out: tuple[Risk, ...]
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of one file; `name` is the old one where it is damaged, the new one where it was written."""
+    """What became of one file; `name` is the new one where it was written, else the old one."""
 
-    what: Literal["written", "not DICOM", "DICOMDIR", "damaged"]
+    what: Literal["written", "not DICOM", "DICOMDIR", "damaged", "at risk"]
     name: str = ""
     risks: tuple[Remark, ...] = ()
 
@@ -75,6 +79,7 @@ def deidentify_folder(
     folder: Path,
     deidentifier: Deidentifier,
     *,
+    on_risk: OnRisk = "warn",
     skip_damaged: bool = False,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Tally:
@@ -84,11 +89,13 @@ def deidentify_folder(
         source: folder (searched with its folders), zip or file.
         folder: to write into; on a refusal it holds only a part.
         deidentifier: with the key.
+        on_risk: what is done with a file whose pixels may show the patient, see `find_pixel_risks`: written and
+            named in the answer, left out, or a refusal of all.
         skip_damaged: leave out files that cannot be read, rather than refuse.
         progress: called with (done, total) files.
 
     Raises:
-        ReadError: nothing there, no DICOM file among them, or a damaged one, by its name.
+        ReadError: nothing there, no DICOM file among them, a damaged one or one at risk, by its name.
         OutputError: the folder cannot be written.
     """
     outcomes = []
@@ -96,15 +103,37 @@ def deidentify_folder(
         for number, file in enumerate(bundle.files):
             progress(number, len(bundle.files))
             try:
-                outcomes.append(_copy_file(bundle, file, folder, deidentifier))
+                outcome = _copy_file(bundle, file, folder, deidentifier, writes_risky=on_risk == "warn")
             except ReadError:
                 if not skip_damaged:
                     raise
-                outcomes.append(_Outcome("damaged", plain(file)))
+                outcome = _Outcome("damaged", plain(file))
+            if outcome.what == "at risk" and on_risk == "refuse":
+                raise ReadError(
+                    f"{outcome.name}: {outcome.risks[0].text}; clean it first, or leave such files out with "
+                    "--on-risk skip"
+                )
+            outcomes.append(outcome)
     tally = _count(outcomes)
     if not tally.written:
-        raise ReadError(f"{plain(source.name)}: no DICOM files that can be read among {len(outcomes)} files")
+        raise ReadError(f"{plain(source.name)}: no DICOM files to write among {len(outcomes)} files")
     return tally
+
+
+def write_check_list(tally: Tally, folder: Path) -> None:
+    """Write `look-at.csv`, which names every written file whose pixels may show the patient, and why; none, no list.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    rows = [(risk.remark.code, file) for risk in tally.risks for file in risk.files]
+    if not rows:
+        return
+    path = folder / CHECK_LIST
+    try:
+        path.write_text("".join(f"{code},{file}\n" for code, file in [("why", "file"), *rows]), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{CHECK_LIST}: cannot be written ({error.strerror or error})") from error
 
 
 def check_places(source: Path, out: Path, key: Path) -> None:
@@ -124,21 +153,26 @@ def check_places(source: Path, out: Path, key: Path) -> None:
 
 def _count(outcomes: Sequence[_Outcome]) -> Tally:
     counts = Counter(outcome.what for outcome in outcomes)
-    risky: dict[Remark, list[str]] = defaultdict(list)
-    for outcome in outcomes:
-        for remark in outcome.risks:
-            risky[remark].append(outcome.name)
     return Tally(
         written=counts["written"],
         patients=len({outcome.patient for outcome in outcomes if outcome.what == "written"}),
         not_dicom=counts["not DICOM"],
         directories=counts["DICOMDIR"],
         damaged=tuple(outcome.name for outcome in outcomes if outcome.what == "damaged"),
-        risks=tuple(Risk(remark, tuple(files)) for remark, files in risky.items()),
+        risks=_gather(outcome for outcome in outcomes if outcome.what == "written"),
+        risks_left_out=_gather(outcome for outcome in outcomes if outcome.what == "at risk"),
     )
 
 
-def _copy_file(bundle: Bundle, file: str, folder: Path, deidentifier: Deidentifier) -> _Outcome:
+def _gather(outcomes: Iterable[_Outcome]) -> tuple[Risk, ...]:
+    risky: dict[Remark, list[str]] = defaultdict(list)
+    for outcome in outcomes:
+        for remark in outcome.risks:
+            risky[remark].append(outcome.name)
+    return tuple(Risk(remark, tuple(files)) for remark, files in risky.items())
+
+
+def _copy_file(bundle: Bundle, file: str, folder: Path, deidentifier: Deidentifier, *, writes_risky: bool) -> _Outcome:
     if bundle.kind(file) != "dicom":
         if PurePosixPath(file).suffix.lower() == ".dcm":
             raise ReadError(f"{plain(file)}: empty or not DICOM; copy it again, or leave it out with --skip-damaged")
@@ -151,13 +185,16 @@ def _copy_file(bundle: Bundle, file: str, folder: Path, deidentifier: Deidentifi
         if _is_directory(dataset):
             return _Outcome("DICOMDIR")
         try:
-            clean, risks = deidentifier(dataset), find_pixel_risks(dataset)
-            return _Outcome("written", _write(clean, folder), risks)
+            risks = find_pixel_risks(dataset)
+            if risks and not writes_risky:
+                return _Outcome("at risk", plain(file), risks)
+            return _Outcome("written", _write(deidentifier(dataset), folder), risks)
         except (ReadError, *PYDICOM_FAULTS) as error:
             # Only the kind of fault: a library's words may quote what the file holds.
+            fault = type(error.__cause__ or error).__name__
             raise ReadError(
-                f"{plain(file)}: damaged DICOM attributes ({type(error).__name__}); export it again, or leave it "
-                "out with --skip-damaged"
+                f"{plain(file)}: damaged DICOM attributes ({fault}); export it again, or leave it out with "
+                "--skip-damaged"
             ) from error
 
 

@@ -8,6 +8,7 @@ references within a study hold. Pixels are not touched; `burned_in` says where t
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -44,6 +45,11 @@ _PIXEL_METHODS = {"113101": "Clean Pixel Data Option", "113102": "Clean Recogniz
 # Texts of a report by the code (DCM) of their name: what a program says of itself stays (PS3.16 TID 4019, 1004).
 _PROGRAM_TEXTS = ("111001", "111003", "121014", "121015")
 _TRACKING_ID = "112039"
+# What a value of these VRs is made of (PS3.5 6.2); padding and the signs between values aside.
+_REPERTOIRES = {
+    "AS": re.compile(rb"[\d DWMY\\\0]*"), "DS": re.compile(rb"[\d +\-.eE\\\0]*"), "IS": re.compile(rb"[\d +\-\\\0]*"),
+    "UI": re.compile(rb"[\d. \\\0]*"),
+}  # fmt: skip
 _TEXT_VRS = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 
 
@@ -133,11 +139,10 @@ class Deidentifier:
 
     def _kept(self, dataset: Dataset, tag: int, vr: str, days: int) -> DataElement | RawDataElement | None:
         element = dataset.get_item(tag)
-        is_sequence = vr == "SQ"
-        if is_sequence != (element.VR == "SQ") and element.VR not in (None, "UN"):
-            # A VR that is not the dictionary's: whatever that is, it is not what the rule was made for.
+        if not _fits(element, vr):
+            # Whatever that is, it is not what the rule was made for: a name in the place of a number.
             return None
-        if not is_sequence:
+        if vr != "SQ":
             # Raw bytes of the file go on as they are; unread, they cannot be changed.
             return element if isinstance(element, RawDataElement) else copy.deepcopy(element)
         items = dataset[tag].value
@@ -167,7 +172,7 @@ class Deidentifier:
             rule = rule_of(tag)
             if rule.action is Action.REMOVE:
                 continue
-            is_kind = rule.vr == "UI" and rule.action is Action.KEEP
+            is_kind = rule.vr == "UI" and rule.action is Action.KEEP and _fits(item.get_item(tag), "UI")
             value = _texts(item, tag) if is_kind else self._stand_in(item, tag, rule.vr, Action.REPLACE)
             clean[tag] = DataElement(tag, rule.vr, value)
         return clean
@@ -208,6 +213,23 @@ def _texts(dataset: Dataset, tag: int) -> list[str]:
         value = value.decode("latin-1").split("\\")
     values: Iterable[Any] = value if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value]
     return ["" if one is None else str(one).strip(" \0") for one in values]
+
+
+def _fits(element: DataElement | RawDataElement, vr: str) -> bool:
+    """Whether a value may be what its attribute's VR says."""
+    if element.VR not in (None, "UN", vr):
+        kinds = [(one == "SQ", one in _TEXT_VRS) for one in (element.VR, vr)]
+        if kinds[0] != kinds[1]:
+            return False
+    repertoire = _REPERTOIRES.get(vr)
+    if repertoire is None or element.value is None:
+        return True
+    value: Any = element.value
+    if not isinstance(value, bytes):
+        value = "\\".join(
+            map(str, value if isinstance(value, list | pydicom.multival.MultiValue) else [value])
+        ).encode()
+    return repertoire.fullmatch(value) is not None
 
 
 def _items(dataset: Dataset, tag: int) -> list[Dataset]:
