@@ -37,7 +37,7 @@ VERBS = (
     "average",
     "quantise",
     "export",
-    "bench",
+    "bench", "deidentify",
 )
 DATA_VERBS = ("fetch", "check", "split", "convert", "phantoms", "implant", "preview")
 COMMANDS = [(), ("data",), *((verb,) for verb in VERBS), *(("data", verb) for verb in DATA_VERBS)]
