@@ -37,7 +37,8 @@ VERBS = (
     "average",
     "quantise",
     "export",
-    "bench", "deidentify",
+    "bench",
+    "deidentify",
 )
 DATA_VERBS = ("fetch", "check", "split", "convert", "phantoms", "implant", "preview")
 COMMANDS = [(), ("data",), *((verb,) for verb in VERBS), *(("data", verb) for verb in DATA_VERBS)]
