@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import json
 import logging
 import re
+import shutil
 
+import numpy as np
 import pydicom
 import pytest
 from tests.scan.conftest import make_slices, save_slices
 
 from tumorspread.scan.deidentify import Deidentifier, read_key
+from tumorspread.scan.read import read
 
-NAMES = ("Doe", "DOE", "Jane", "SECRET", "4711")
+# Nothing that the digits of a random UID could hold by chance.
+NAMES = ("Doe^", "DOE_", "Jane", "SECRET")
 
 
 @pytest.fixture
@@ -24,6 +30,83 @@ def source(tmp_path):
 def key(tmp_path):
     (tmp_path / "study.key").write_text(bytes(range(32)).hex() + "\n")
     return tmp_path / "study.key"
+
+
+@pytest.fixture
+def hospital_scan(data, tmp_path):
+    """A phantom as a scanner in a hospital would send it, a copied slice among it."""
+    volume = read(data / "imagesTr" / "phantom_000.nii.gz")
+    down, across = (volume.affine[:3, axis] / np.linalg.norm(volume.affine[:3, axis]) for axis in (1, 2))
+    spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    slices = [make_slices(1)[0] for _ in volume.voxels]
+    for number, (dataset, pixels) in enumerate(zip(slices, volume.voxels, strict=True)):
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+            dataset[keyword].value = slices[0][keyword].value
+        dataset.StudyDate = dataset.PatientBirthDate = "19480317"
+        dataset.InstanceNumber, dataset.SliceThickness = number + 1, float(spacing[0])
+        dataset.Rows, dataset.Columns = pixels.shape
+        dataset.PixelSpacing = [float(spacing[1]), float(spacing[2])]
+        dataset.ImageOrientationPatient = [float(f"{c:.8f}") for c in (*across, *down)]
+        place = volume.affine @ [number, 0, 0, 1]
+        dataset.ImagePositionPatient = [float(f"{c:.6f}") for c in place[:3]]
+        dataset.PixelData = np.clip(pixels + 1024, 0, 4095).astype(np.uint16).tobytes()
+    folder = save_slices(slices, tmp_path / "DOE_JANE")
+    shutil.copy(folder / "slice_00.dcm", folder / "Jane_copy.dcm")
+    return folder
+
+
+def test_analyse_leaves_the_patient_out_of_everything_it_writes(run, hospital_scan, key, weights, tmp_path):
+    out = tmp_path / "out"
+    code, table, messages = run(
+        "analyse", hospital_scan, "-o", out, "-w", weights, "--threshold", "0.01", "--rtstruct", "--deidentify", key
+    )
+    assert code == 0, messages
+    written = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert {"findings.json", "report.html", "report-sr.dcm", "seg.dcm", "rtstruct.dcm"} <= set(written)
+    original = pydicom.dcmread(hospital_scan / "slice_00.dcm")
+    uids = [original[f"{kind}InstanceUID"].value for kind in ("Study", "Series", "SOP")]
+    for word in (*NAMES, "19480317", *uids):
+        assert word not in table + messages
+        assert [name for name, content in written.items() if word.encode() in unpacked(content)] == []
+    deidentifier = Deidentifier(read_key(key))
+    for name in ("report-sr.dcm", "seg.dcm", "rtstruct.dcm"):
+        made = pydicom.dcmread(out / name)
+        assert made.PatientID == deidentifier.pseudonym("SECRET-4711")
+        assert made.StudyInstanceUID == deidentifier.uid(original.StudyInstanceUID)
+        assert deidentifier.uid(original.SOPInstanceUID).encode() in written[name]
+        assert made.PatientIdentityRemoved == "YES"
+    findings = json.loads(written["findings.json"])
+    assert findings["scan"]["source"] == deidentifier.pseudonym("DOE_JANE")
+    assert [w["text"] for w in findings["warnings"] if w["code"] == "copied_slices"] == [
+        "1 files repeat others exactly and were left out"
+    ]
+
+
+def unpacked(content):
+    """What a file says, the coded pixels of a page's pictures aside."""
+    content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+    return re.sub(rb"base64,[A-Za-z0-9+/=]+", b"", content)
+
+
+def test_analyse_warns_of_text_in_the_pictures_of_its_report(run, hospital_scan, key, weights, tmp_path):
+    for path in hospital_scan.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.BurnedInAnnotation = "YES"
+        dataset.save_as(path)
+    arguments = ("analyse", hospital_scan, "-w", weights, "--no-dicom")
+    code, _, messages = run(*arguments, "-o", tmp_path / "out", "--deidentify", key)
+    assert code == 0
+    assert messages.count("warning: look at the report's pictures before you share them") == 1
+
+
+def test_analyse_does_not_begin_without_the_key_it_is_told_to_use(run, data, tmp_path):
+    scan = data / "imagesTr" / "phantom_000.nii.gz"
+    code, out, messages = run("analyse", scan, "-o", tmp_path / "out", "--deidentify", tmp_path / "none.key")
+    assert (code, out) == (1, "")
+    assert (
+        "none.key: the key cannot be read (No such file or directory); `tumorspread deidentify` makes one" in messages
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def left_beside(tmp_path):

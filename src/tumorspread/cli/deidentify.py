@@ -11,6 +11,8 @@ from tumorspread.cli.terminal import print_table, progress_bar, say
 
 if TYPE_CHECKING:
     from tumorspread.scan.deidentified_folder import Tally
+    from tumorspread.scan.deidentify import Deidentifier
+    from tumorspread.scan.volume import Volume
 
 
 def deidentify(
@@ -61,6 +63,35 @@ def deidentify(
     if is_new:
         say(f"wrote the new key {key}: keep it to add to this data later; who has it can recognise patients")
     say(f"wrote {out}")
+
+
+def open_deidentifier(key: Path) -> Deidentifier:
+    """What takes the patient out of the results of other verbs.
+
+    Raises:
+        ReadError: no key there, or what is there is none.
+    """
+    from tumorspread.scan.deidentify import Deidentifier, read_key
+
+    return Deidentifier(read_key(key))
+
+
+def warn_of_pixels(scan: Path, series: str | None) -> None:
+    """Say where pictures of a scan may show the patient whatever is done to the names."""
+    from tumorspread.scan.burned_in import find_series_risks
+    from tumorspread.scan.read import scan_kind
+
+    if scan_kind(scan) == "dicom":
+        for risk in find_series_risks(scan, series=series):
+            say(f"warning: look at the report's pictures before you share them: {risk.text}")
+
+
+def without_names(volume: Volume) -> Volume:
+    """The scan with remarks that name no files: what they list after a colon goes, since a name may be a patient's."""
+    from dataclasses import replace
+
+    remarks = tuple(replace(remark, text=remark.text.partition(":")[0]) for remark in volume.remarks)
+    return replace(volume, remarks=remarks)
 
 
 def _print_tally(tally: Tally) -> None:

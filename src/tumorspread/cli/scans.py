@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tumorspread.cli.deidentify import open_deidentifier, warn_of_pixels, without_names
 from tumorspread.cli.options import (
     AsJson,
     Device,
     Engine,
     Force,
+    KeyFile,
     Lobes,
     MaxRam,
     OperatingPoint,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from tumorspread.measurement.findings import Findings
     from tumorspread.measurement.measured import MeasureOptions
     from tumorspread.pipeline import Analysis
+    from tumorspread.scan.deidentify import Deidentifier
     from tumorspread.scan.volume import Volume
 
 
@@ -56,6 +59,7 @@ def analyse(
     series: Series = None,
     dicom: WriteDicom = None,
     rtstruct: Rtstruct = False,
+    deidentify: KeyFile = None,
     device: Device = None,
     engine: Engine = "auto",
     precision: Precision = "auto",
@@ -73,7 +77,7 @@ def analyse(
     Examples:
       tumorspread analyse ct.nii.gz -o result
       tumorspread analyse dicom_folder/ -o result -w weights.safetensors --json
-      tumorspread analyse dicom_folder/ -o result --rtstruct
+      tumorspread analyse dicom_folder/ -o result --rtstruct --deidentify ~/study.key
     """
     from tumorspread import pipeline
     from tumorspread.clock import Clock
@@ -81,7 +85,10 @@ def analyse(
     from tumorspread.report.folder import open_folder
     from tumorspread.scan.read import read
 
-    write_results = _dicom_writer(scan, series, dicom, rtstruct)
+    deidentifier = None if deidentify is None else open_deidentifier(deidentify)
+    if deidentifier is not None:
+        warn_of_pixels(scan, series)
+    write_results = _dicom_writer(scan, series, dicom, rtstruct, deidentifier)
     with open_folder(out, force=force) as folder:
         predictor = Predictor(
             weights, device=device, engine=engine, precision=precision, threads=threads, max_ram_gib=max_ram
@@ -89,11 +96,14 @@ def analyse(
         clock = Clock()
         with clock.stage("read"):
             volume = read(scan, series=series)
+        source = scan.name
+        if deidentifier is not None:
+            volume, source = without_names(volume), deidentifier.pseudonym(source)
         with progress_bar("segmenting") as progress:
             analysis = pipeline.analyse(
                 volume,
                 predictor,
-                source=scan.name,
+                source=source,
                 threshold=threshold,
                 point=point,
                 options=_options(volume, dust, split, radiomics, lobes),
@@ -225,7 +235,7 @@ def _options(volume: Volume, dust: float, split: bool, radiomics: bool, lobes: P
 
 
 def _dicom_writer(
-    scan: Path, series: str | None, dicom: bool | None, rtstruct: bool
+    scan: Path, series: str | None, dicom: bool | None, rtstruct: bool, deidentifier: Deidentifier | None
 ) -> Callable[[Analysis, Path], object]:
     """What writes the results in DICOM, or nothing; asked before the work, since a scan may not allow for any."""
     from tumorspread.scan.read import scan_kind
@@ -241,7 +251,9 @@ def _dicom_writer(
     from tumorspread.scan.dicom_source import read_source
 
     read_source(scan, series=series)
-    return lambda analysis, folder: write_dicom_results(analysis, scan, folder, series=series, rtstruct=rtstruct)
+    return lambda analysis, folder: write_dicom_results(
+        analysis, scan, folder, series=series, rtstruct=rtstruct, deidentify=deidentifier
+    )
 
 
 def _finish(analysis: Analysis, folder: Path, out: Path, as_json: bool) -> None:

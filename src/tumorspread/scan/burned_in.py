@@ -5,8 +5,11 @@ The pixels are never altered; who publishes the files must look at those that ar
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydicom.dataset import Dataset
 
+from tumorspread.scan.dicom_source import read_source
 from tumorspread.scan.volume import Remark
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -38,6 +41,27 @@ def find_pixel_risks(dataset: Dataset) -> tuple[Remark, ...]:
         "document": _is_among(sop_class, _DOCUMENT_CLASSES),
     }
     return tuple(Remark(code, _TEXTS[code]) for code, is_so in found.items() if is_so)
+
+
+def find_series_risks(path: Path, *, series: str | None = None) -> tuple[Remark, ...]:
+    """The remarks of `find_pixel_risks` on any slice of a series, each once.
+
+    Args:
+        path: folder, zip or file, as for `read_dicom`.
+        series: as for `read_dicom`.
+
+    Raises:
+        ReadError: as `read_source`.
+        GeometryError: as `read_source`.
+    """
+    found: dict[Remark, None] = {}
+
+    def watch(header: Dataset) -> Dataset:
+        found.update(dict.fromkeys(find_pixel_risks(header)))
+        return header
+
+    read_source(path, series=series, change=watch)
+    return tuple(found)
 
 
 _TEXTS = {

@@ -108,7 +108,8 @@ def rule_of(tag: int) -> Rule:
     """The rule for an attribute, at any depth of the dataset."""
     group, element = tag >> 16, tag & 0xFFFF
     is_plane = group & 0xFF00 in (0x5000, 0x6000)
-    if group % 2 or group < 8 or element == 0 or is_plane or not dictionary_has_tag(tag):
+    # Group FFFE holds the marks between items; as an attribute it is the trace of a damaged file.
+    if group % 2 or group < 8 or group == 0xFFFE or element == 0 or is_plane or not dictionary_has_tag(tag):
         return Rule(Action.REMOVE, "UN")
     # Some attributes may have one of two VRs, `US or SS`.
     vr = dictionary_VR(tag).split(" or ")[0]

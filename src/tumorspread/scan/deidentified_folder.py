@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from tumorspread.scan.bundle import Bundle, open_bundle, plain
 from tumorspread.scan.burned_in import find_pixel_risks
 from tumorspread.scan.deidentify import Deidentifier
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS
+from tumorspread.scan.quiet import without_quotes
 from tumorspread.scan.volume import Remark
 
 OnRisk = Literal["warn", "skip", "refuse"]
@@ -177,10 +177,7 @@ def _copy_file(bundle: Bundle, file: str, folder: Path, deidentifier: Deidentifi
         if PurePosixPath(file).suffix.lower() == ".dcm":
             raise ReadError(f"{plain(file)}: empty or not DICOM; copy it again, or leave it out with --skip-damaged")
         return _Outcome("not DICOM")
-    with warnings.catch_warnings():
-        # pydicom's warnings quote values; the one of a file that ends too soon is a refusal.
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("error", message=".*end of file", category=UserWarning)
+    with without_quotes():
         dataset = _read(bundle, file)
         if _is_directory(dataset):
             return _Outcome("DICOMDIR")

@@ -22,6 +22,7 @@ from tumorspread.errors import ReadError
 from tumorspread.scan.confidentiality import Action, rule_of
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS
 from tumorspread.scan.pseudonyms import Pseudonyms, read_key
+from tumorspread.scan.quiet import without_quotes
 from tumorspread.scan.shifted_dates import shift_back
 
 __all__ = ["Deidentifier", "read_key"]
@@ -84,15 +85,19 @@ class Deidentifier:
             ReadError: an attribute is damaged.
         """
         try:
-            patient = self._patient(dataset)
-            clean = self._copy(dataset, 0 if self._is_done(dataset) else self._pseudonyms.days(patient))
-            clean.PatientName = clean.PatientID = patient
-            _state_method(clean, dataset)
-            if hasattr(dataset, "file_meta"):
-                clean.file_meta = self._meta(dataset)
-        except PYDICOM_FAULTS as error:
+            with without_quotes():
+                return self._clean(dataset)
+        except (*PYDICOM_FAULTS, UserWarning) as error:
             # The library's words may quote the value.
             raise ReadError(f"damaged DICOM attributes ({type(error).__name__}); export the file again") from error
+
+    def _clean(self, dataset: Dataset) -> Dataset:
+        patient = self._patient(dataset)
+        clean = self._copy(dataset, 0 if self._is_done(dataset) else self._pseudonyms.days(patient))
+        clean.PatientName = clean.PatientID = patient
+        _state_method(clean, dataset)
+        if hasattr(dataset, "file_meta"):
+            clean.file_meta = self._meta(dataset)
         return clean
 
     def _patient(self, dataset: Dataset) -> str:

@@ -105,7 +105,9 @@ def read_key(path: Path) -> bytes:
             text = stream.read(4096).decode("ascii").strip()
         key = bytes.fromhex(text)
     except OSError as error:
-        raise ReadError(f"{path}: the key cannot be read ({error.strerror or error})") from error
+        raise ReadError(
+            f"{path}: the key cannot be read ({error.strerror or error}); `tumorspread deidentify` makes one"
+        ) from error
     except ValueError as error:
         raise ReadError(f"{path}: not a key; expected one line of {2 * KEY_BYTES} hexadecimal digits") from error
     if len(key) < LEAST_KEY_BYTES:
