@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import shutil
+from datetime import date
 
 import numpy as np
 import pydicom
@@ -65,7 +66,9 @@ def test_analyse_leaves_the_patient_out_of_everything_it_writes(run, hospital_sc
     assert {"findings.json", "report.html", "report-sr.dcm", "seg.dcm", "rtstruct.dcm"} <= set(written)
     original = pydicom.dcmread(hospital_scan / "slice_00.dcm")
     uids = [original[f"{kind}InstanceUID"].value for kind in ("Study", "Series", "SOP")]
-    for word in (*NAMES, "19480317", *uids):
+    # The day it was made, beside the same day shifted, would tell the shift.
+    today = date.today()
+    for word in (*NAMES, "19480317", f"{today:%Y%m%d}", f"{today}", *uids):
         assert word not in table + messages
         assert [name for name, content in written.items() if word.encode() in unpacked(content)] == []
     deidentifier = Deidentifier(read_key(key))
@@ -75,6 +78,8 @@ def test_analyse_leaves_the_patient_out_of_everything_it_writes(run, hospital_sc
         assert made.StudyInstanceUID == deidentifier.uid(original.StudyInstanceUID)
         assert deidentifier.uid(original.SOPInstanceUID).encode() in written[name]
         assert made.PatientIdentityRemoved == "YES"
+        assert made.StudyDate < "19480317"
+        assert made.get("ContentDate", made.StudyDate) == made.StudyDate
     findings = json.loads(written["findings.json"])
     assert findings["scan"]["source"] == deidentifier.pseudonym("DOE_JANE")
     assert [w["text"] for w in findings["warnings"] if w["code"] == "copied_slices"] == [

@@ -252,7 +252,7 @@ def _dicom_writer(
 
     read_source(scan, series=series)
     return lambda analysis, folder: write_dicom_results(
-        analysis, scan, folder, series=series, rtstruct=rtstruct, deidentify=deidentifier
+        analysis, scan, folder, series=series, rtstruct=rtstruct, deidentify=deidentifier and deidentifier.for_results
     )
 
 
