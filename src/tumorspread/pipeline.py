@@ -59,6 +59,10 @@ class Analysis:
         origin = replace(origin, stage_s=clock.added_to(origin.stage_s))
         return replace(self, findings=replace(self.findings, origin=origin))
 
+    def undated(self) -> Analysis:
+        """Without the moment it was made: a patient is known by the day of the scan, which is often the same."""
+        return replace(self, findings=replace(self.findings, origin=replace(self.findings.origin, made_at=None)))
+
 
 def analyse(
     scan: Volume | str | Path,

@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import shutil
+import subprocess
 from datetime import date
 
 import numpy as np
@@ -80,11 +81,25 @@ def test_analyse_leaves_the_patient_out_of_everything_it_writes(run, hospital_sc
         assert made.PatientIdentityRemoved == "YES"
         assert made.StudyDate < "19480317"
         assert made.get("ContentDate", made.StudyDate) == made.StudyDate
+        assert made.get("ContentTime", "000000") == "000000"
     findings = json.loads(written["findings.json"])
     assert findings["scan"]["source"] == deidentifier.pseudonym("DOE_JANE")
     assert [w["text"] for w in findings["warnings"] if w["code"] == "copied_slices"] == [
         "1 files repeat others exactly and were left out"
     ]
+
+
+def test_results_of_a_de_identified_scan_are_valid(run, hospital_scan, key, weights, tmp_path):
+    if not shutil.which("dciodvfy"):
+        pytest.skip("dciodvfy is missing; Debian: apt install dicom3tools")
+    out = tmp_path / "out"
+    code, _, messages = run(
+        "analyse", hospital_scan, "-o", out, "-w", weights, "--threshold", "0.01", "--rtstruct", "--deidentify", key
+    )
+    assert code == 0, messages
+    for path in out.glob("*.dcm"):
+        done = subprocess.run(["dciodvfy", path], capture_output=True, text=True, errors="replace", timeout=120)
+        assert [line for line in done.stderr.splitlines() if line.startswith("Error")] == [], path.name
 
 
 def unpacked(content):

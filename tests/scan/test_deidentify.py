@@ -213,6 +213,16 @@ def test_the_file_says_what_was_done(ct):
     assert len(clean.DeidentificationMethod) <= 64
 
 
+def test_a_result_is_dated_as_its_study_and_not_by_the_day_it_was_made(ct):
+    ct.ContentDate, ct.ContentTime = "20260101", "090000"
+    header = Deidentifier(KEY).for_results(ct)
+    assert (header.ContentDate, header.ContentTime) == (header.StudyDate, "101112.5")
+    del ct.StudyDate, ct.StudyTime
+    header = Deidentifier(KEY).for_results(ct)
+    assert (header.ContentDate, header.ContentTime) == ("19000101", "000000")
+    assert ct.ContentDate == "20260101"
+
+
 def test_what_an_earlier_hand_did_to_the_pixels_stays_stated_and_its_words_go(ct):
     cleaned, dates = Dataset(), Dataset()
     cleaned.CodeValue, dates.CodeValue = "113101", "113106"

@@ -109,6 +109,8 @@ def analyse(
                 options=_options(volume, dust, split, radiomics, lobes),
                 progress=progress,
             )
+        if deidentifier is not None:
+            analysis = analysis.undated()
         write_results(analysis, folder)
         _finish(analysis.timed(clock), folder, out, as_json)
 

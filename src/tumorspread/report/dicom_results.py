@@ -72,6 +72,9 @@ def write_dicom_results(
         objects["report-sr.dcm"] = measurement_report(draft, seg)
         if rtstruct and analysis.findings.lesions:
             objects["rtstruct.dcm"] = structure_set(draft)
+        if deidentify is not None:
+            for made in objects.values():
+                _undate(made)
         return tuple(_write(_flagged(made, source), folder / name) for name, made in objects.items())
 
 
@@ -96,6 +99,14 @@ def _draft(analysis: Analysis, source: Source, name: str) -> Draft:
         time=str(source.first.get("ContentTime") or source.first.StudyTime or ""),
         is_on_slices=is_on_slices,
     )
+
+
+def _undate(made: Dataset) -> None:
+    """Without the moment at which the object was made: beside the same day, shifted, it would tell the shift."""
+    for part in (made, *made.get("ContributingEquipmentSequence", ())):
+        for keyword in ("InstanceCreationDate", "InstanceCreationTime", "ContributionDateTime"):
+            if keyword in part:
+                del part[keyword]
 
 
 def _flagged(made: Dataset, source: Source) -> Dataset:

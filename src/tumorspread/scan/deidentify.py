@@ -94,13 +94,15 @@ class Deidentifier:
     def for_results(self, header: Dataset) -> Dataset:
         """A de-identified header of a scan for its results, their content dated as the study.
 
-        The day they are made, shifted, would tell the shift to everyone who knows when they were made.
+        The day they are made, shifted, would tell the shift to everyone who knows when they were made. Dates that the
+        study lacks are dummies, since a report must have them.
 
         Raises:
             ReadError: an attribute is damaged.
         """
         clean = self(header)
-        clean.ContentDate, clean.ContentTime = clean.get("StudyDate"), clean.get("StudyTime")
+        clean.ContentDate = clean.get("StudyDate") or _DUMMIES["DA"]
+        clean.ContentTime = clean.get("StudyTime") or _DUMMIES["TM"]
         return clean
 
     def _clean(self, dataset: Dataset) -> Dataset:
