@@ -217,6 +217,15 @@ def test_a_picture_with_text_is_refused_on_request_even_where_damaged_files_are_
         deidentified(capture, tmp_path / "out", on_risk="refuse", skip_damaged=True)
 
 
+def test_a_damaged_file_meta_is_refused_by_the_file_s_name(source, tmp_path):
+    path = source / "slice_01.dcm"
+    written = path.read_bytes()
+    place = written.index(b"\x02\x00\x02\x00UI") + 4
+    path.write_bytes(written[:place] + b"U\0" + written[place + 2 :])
+    with pytest.raises(ReadError, match=r"^slice_01\.dcm: .*--skip-damaged"):
+        deidentified(source, tmp_path / "out")
+
+
 def test_a_folder_without_dicom_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "letter.txt").write_text("x")

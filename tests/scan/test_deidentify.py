@@ -317,7 +317,13 @@ def test_a_vr_that_lies_does_not_keep_its_value():
 
 @pytest.mark.parametrize(
     ("keyword", "vr"),
-    [("PixelSpacing", b"DS"), ("SeriesNumber", b"IS"), ("Rows", b"LO"), ("RelatedGeneralSOPClassUID", b"UI")],
+    [
+        ("PixelSpacing", b"DS"),
+        ("SeriesNumber", b"IS"),
+        ("Rows", b"LO"),
+        ("RelatedGeneralSOPClassUID", b"UI"),
+        ("PixelPaddingValue", b"S\0"),
+    ],
 )
 def test_words_in_the_place_of_numbers_go(keyword, vr):
     dataset = with_element(Tag(keyword), vr, b"Doe^Jane")

@@ -179,9 +179,9 @@ def _copy_file(bundle: Bundle, file: str, folder: Path, deidentifier: Deidentifi
         return _Outcome("not DICOM")
     with without_quotes():
         dataset = _read(bundle, file)
-        if _is_directory(dataset):
-            return _Outcome("DICOMDIR")
         try:
+            if _is_directory(dataset):
+                return _Outcome("DICOMDIR")
             risks = find_pixel_risks(dataset)
             if risks and not writes_risky:
                 return _Outcome("at risk", plain(file), risks)

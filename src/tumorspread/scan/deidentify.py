@@ -51,6 +51,7 @@ _REPERTOIRES = {
     "AS": re.compile(rb"[\d DWMY\\\0]*"), "DS": re.compile(rb"[\d +\-.eE\\\0]*"), "IS": re.compile(rb"[\d +\-\\\0]*"),
     "UI": re.compile(rb"[\d. \\\0]*"),
 }  # fmt: skip
+_KNOWN_VRS = {*pydicom.valuerep.STANDARD_VR, *pydicom.valuerep.AMBIGUOUS_VR}
 _TEXT_VRS = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"}
 
 
@@ -238,7 +239,7 @@ def _fits(element: DataElement | RawDataElement, vr: str) -> bool:
     """Whether a value may be what its attribute's VR says."""
     if element.VR not in (None, "UN", vr):
         kinds = [(one == "SQ", one in _TEXT_VRS) for one in (element.VR, vr)]
-        if kinds[0] != kinds[1]:
+        if kinds[0] != kinds[1] or element.VR not in _KNOWN_VRS:
             return False
     repertoire = _REPERTOIRES.get(vr)
     if repertoire is None or element.value is None:
