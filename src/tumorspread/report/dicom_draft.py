@@ -93,8 +93,8 @@ def version(origin: Origin) -> str:
 
 
 def algorithm_name(origin: Origin) -> str:
-    """What drew the outlines."""
-    return f"{MAKER} {origin.weights}"[:64] if origin.weights else f"mask {origin.mask_source}"[:64]
+    """What drew the outlines; not by the name of a mask's file, which may be a patient's."""
+    return f"{MAKER} {origin.weights}"[:64] if origin.weights else "mask brought along"
 
 
 def parameters(origin: Origin) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ _MAY_BE_EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
+# What slices of one scan share; where they do not, results would be filed with somebody, but with whom?
+_SHARED = ("PatientID", "StudyInstanceUID")
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
 _SEXES = ("M", "F", "O", "")
 
@@ -101,7 +103,7 @@ def read_source(
         series' UID, the same on every run.
 
     Raises:
-        ReadError: as `read_dicom`; or no UID of study, series or instance.
+        ReadError: as `read_dicom`; or no UID of study, series or instance, or several patients or studies.
         GeometryError: as `read_dicom`.
     """
     uid = find_uid(path, series=series)
@@ -111,6 +113,11 @@ def read_source(
         stack = stack_frames([frame for header in headers.values() for frame in frames_of(header)])
         order = {file: place for place, file in enumerate(dict.fromkeys(frame.file for frame in stack.frames))}
         images = tuple(_image(bundle.name, headers[file], made_at, change) for file in order)
+        _check_shared(bundle.name, images)
+        for image in images:
+            # A multi-frame file has it in its functional groups.
+            if "NumberOfFrames" not in image and not image.get("SliceThickness"):
+                image.SliceThickness = f"{stack.step_mm:.6g}"
     frames = tuple((order[frame.file], frame.index) for frame in stack.frames)
     # One byte stands for all voxels: only shape and affine are asked for.
     voxels = np.broadcast_to(np.uint8(0), (len(frames), *stack.frames[0].size))
@@ -157,6 +164,16 @@ def _image(
     return image
 
 
+def _check_shared(name: str, images: Sequence[Dataset]) -> None:
+    for keyword in _SHARED:
+        count = len({str(image.get(keyword) or "") for image in images})
+        if count > 1:
+            raise ReadError(
+                f"{name}: {count} values of {keyword} in one series, so results cannot be filed; give one scan, "
+                "or leave the DICOM results out with --no-dicom"
+            )
+
+
 def made_uid(*parts: str) -> str:
     """A UID that is the same for the same texts, of the kind made from UUIDs (PS3.5 annex B.2)."""
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '|'.join(parts)).int}"
@@ -180,7 +197,7 @@ def _value(dataset: Dataset, keyword: str) -> Any:
         return None
     element = dataset[keyword]
     value = element.value
-    if element.is_empty:
+    if element.is_empty or (element.VR == "UI" and isinstance(value, MultiValue)):
         return None
     if element.VR in ("PN", "LO", "SH", "LT", "CS", "UI") and keyword not in _GEOMETRY:
         value = ("\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)).strip()

@@ -70,15 +70,15 @@ def test_they_say_when_and_by_which_version_they_were_made(dicom_case, tmp_path)
     assert {one.SeriesNumber for one in made} == {9001, 9002, 9003}
 
 
-@pytest.mark.parametrize("kind", ["model", "by hand", "empty", "enhanced", "bare", "bad values", "utf-8"])
+@pytest.mark.parametrize("kind", ["model", "by hand", "empty", "enhanced", "bare", "bad values", "latin-1"])
 def test_dciodvfy_reports_no_error(dicom_case, as_enhanced, tmp_path, tool, kind):
-    bare = (*FILED_BY, "FrameOfReferenceUID", "PositionReferenceIndicator")
+    bare = (*FILED_BY, "FrameOfReferenceUID", "PositionReferenceIndicator", "SliceThickness")
     bad = {"StudyDate": "yesterday", "PatientBirthDate": "about 1950", "PatientSex": "W", "PatientAge": "76"}
     changes = {
         "enhanced": as_enhanced,
         "bare": with_attributes(**dict.fromkeys(set(bare) - {"StudyInstanceUID"})),
         "bad values": with_attributes(**bad),
-        "utf-8": with_attributes(SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jürgen"),
+        "latin-1": with_attributes(SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jürgen"),
     }
     options = {"change": changes[kind]} if kind in changes else {}
     mask = np.zeros((6, 17, 15), bool) if kind == "empty" else None
@@ -118,6 +118,30 @@ def test_a_series_that_nothing_can_refer_to_is_refused(dicom_case, tmp_path, key
         dataset.save_as(path)
     with pytest.raises(ReadError, match=f"00.dcm has no {keyword}.*--no-dicom"):
         write_dicom_results(case.analysis, case.folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "PatientID"])
+def test_a_series_of_two_patients_or_studies_is_refused(dicom_case, tmp_path, keyword):
+    def change(slices):
+        setattr(slices[2], keyword, "1.2.3.4")
+        return slices
+
+    case = dicom_case(change=change)
+    with pytest.raises(ReadError, match=f"2 values of {keyword} in one series") as refusal:
+        write_dicom_results(case.analysis, case.folder, tmp_path / "out")
+    assert "1.2.3.4" not in str(refusal.value)
+
+
+def test_headers_that_highdicom_stumbles_over_are_one_error_without_their_values(dicom_case, tmp_path, monkeypatch):
+    def stumble(*_):
+        raise ValueError("bad name: Doe^Jane")
+
+    monkeypatch.setattr("tumorspread.report.dicom_results.segmentation", stumble)
+    case = dicom_case()
+    with pytest.raises(ReadError, match=r"headers do not allow for DICOM results \(ValueError\)") as refusal:
+        write_dicom_results(case.analysis, case.folder, tmp_path / "out")
+    assert "Doe" not in str(refusal.value)
     assert not (tmp_path / "out").exists()
 
 

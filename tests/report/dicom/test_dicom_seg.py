@@ -19,14 +19,17 @@ def labels_in(path: Path, scan) -> np.ndarray:
     """The segments of a file on the scan's grid, straight from its frames and their positions."""
     seg = pydicom.dcmread(path)
     labels = np.zeros(scan.shape, int)
+    shared = seg.SharedFunctionalGroupsSequence[0]
     planes = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
     for plane, groups in zip(planes, seg.PerFrameFunctionalGroupsSequence, strict=True):
         place = scan.to_index(groups.PlanePositionSequence[0].ImagePositionPatient)
         assert np.abs(place - np.round(place)).max() < 1e-3
         assert np.abs(place[1:]).max() < 1e-3
-        number = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        # What all frames have in common may stand in the shared groups (PS3.3 C.7.6.16.1.1).
+        holder = groups if "SegmentIdentificationSequence" in groups else shared
+        number = holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         labels[round(place[0])][plane > 0] = number
-    orientation = seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient
+    orientation = shared.PlaneOrientationSequence[0].ImageOrientationPatient
     across, down = np.reshape(orientation, (2, 3))
     assert np.allclose(np.column_stack([down, across]), scan.directions[:, 1:], atol=1e-6)
     return labels
@@ -42,6 +45,15 @@ def test_every_voxel_comes_back_in_each_of_48_orientations(dicom_case, tmp_path,
 
 def test_every_voxel_comes_back_from_oblique_and_anisotropic_grids(dicom_case, tmp_path, oblique):
     case = dicom_case(affine=oblique)
+    seg, _ = write_dicom_results(case.analysis, case.folder, tmp_path)
+    assert np.array_equal(labels_in(seg, case.analysis.scan), case.labels)
+
+
+@pytest.mark.parametrize("stop", [(3, 5, 4), (5, 9, 8)])
+def test_a_lone_voxel_and_a_lone_lesion_come_back(dicom_case, tmp_path, stop):
+    mask = np.zeros((6, 17, 15), bool)
+    mask[tuple(slice(a, b) for a, b in zip((2, 4, 3), stop, strict=True))] = True
+    case = dicom_case(mask)
     seg, _ = write_dicom_results(case.analysis, case.folder, tmp_path)
     assert np.array_equal(labels_in(seg, case.analysis.scan), case.labels)
 
