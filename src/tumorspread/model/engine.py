@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tumorspread.errors import RecipeError, TumorspreadError
 from tumorspread.model.conversion import load_int8, load_openvino
-from tumorspread.model.openvino import import_openvino
+from tumorspread.model.openvino import openvino_core
 from tumorspread.model.unet import UNet
 from tumorspread.model.weights import WeightsInfo
 
@@ -139,7 +139,7 @@ class OpenVinoEngine:
         return np.asarray(self.compiled_for(tiles.shape[2:])(tiles)[0])
 
     def _compile(self, model: Any) -> Any:
-        return import_openvino().Core().compile_model(model, "CPU", self.settings)
+        return openvino_core().compile_model(model, "CPU", self.settings)
 
 
 def pick_engine(
