@@ -29,6 +29,7 @@ from tumorspread.cli.options import (
     Split,
     Threads,
     Threshold,
+    TiltedGantry,
     WriteDicom,
 )
 from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, refuse_existing, say, tell
@@ -57,6 +58,7 @@ def analyse(
     radiomics: Radiomics = False,
     lobes: Lobes = None,
     series: Series = None,
+    tilt: TiltedGantry = "resample",
     dicom: WriteDicom = None,
     rtstruct: Rtstruct = False,
     deidentify: KeyFile = None,
@@ -95,7 +97,7 @@ def analyse(
         )
         clock = Clock()
         with clock.stage("read"):
-            volume = read(scan, series=series)
+            volume = read(scan, series=series, tilt=tilt)
         source = scan.name
         if deidentifier is not None:
             volume, source = without_names(volume), deidentifier.pseudonym(source)
@@ -126,6 +128,7 @@ def measure(
     radiomics: Radiomics = False,
     lobes: Lobes = None,
     series: Series = None,
+    tilt: TiltedGantry = "resample",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -144,7 +147,7 @@ def measure(
     from tumorspread.scan.read import read, read_mask
 
     with open_folder(out, force=force) as folder:
-        volume = read(scan, series=series)
+        volume = read(scan, series=series, tilt=tilt)
         drawn = read_mask(mask, volume, label=label, roi=roi)
         analysis = pipeline.measure(
             volume,
@@ -163,6 +166,7 @@ def predict(
     probability: Annotated[bool, typer.Option("--probability", help="Write probabilities, 0 to 1.")] = False,
     threshold: Threshold = None,
     series: Series = None,
+    tilt: TiltedGantry = "resample",
     device: Device = None,
     engine: Engine = "auto",
     precision: Precision = "auto",
@@ -188,7 +192,9 @@ def predict(
     predictor = Predictor(
         weights, device=device, engine=engine, precision=precision, threads=threads, max_ram_gib=max_ram
     )
-    volume = predictor.read(scan, series=series)
+    volume = predictor.read(scan, series=series, tilt=tilt)
+    for remark in volume.remarks:
+        say(f"note: {remark.text}")
     with progress_bar("segmenting") as progress:
         if probability:
             result = predictor.probability(volume, progress=progress)
@@ -205,6 +211,7 @@ def convert(
     spacing: Annotated[str | None, typer.Option(help="Slices: voxel spacing in mm.", metavar="Z,Y,X")] = None,
     window: Annotated[str | None, typer.Option(help="Slices: HU of black and of white.", metavar="LOW,HIGH")] = None,
     series: Series = None,
+    tilt: TiltedGantry = "resample",
     force: Force = False,
 ) -> None:
     """Read a scan of any kind and write it as NIfTI.
@@ -222,7 +229,7 @@ def convert(
     _check_target(out, force)
     spacing_mm = parse_triple(spacing, "--spacing")
     window_hu = parse_pair(window, "--window")
-    volume = read(scan, series=series, spacing_mm=spacing_mm, window_hu=window_hu)
+    volume = read(scan, series=series, tilt=tilt, spacing_mm=spacing_mm, window_hu=window_hu)
     write_nifti(volume, out)
     for remark in volume.remarks:
         say(f"note: {remark.text}")

@@ -43,7 +43,8 @@ class Draft:
         source: the series that it was read from.
         tracking_uids: one for each lesion of the findings, the same in every object.
         date, time: when the results were made, as DICOM writes it.
-        is_on_slices: whether slice i of the label map is slice i of the series; not after a resampling.
+        is_on_slices: whether the label map has the pixels of the series; resampled for a tilted gantry, it has its
+            slices alone.
     """
 
     analysis: Analysis

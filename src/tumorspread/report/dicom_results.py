@@ -100,7 +100,8 @@ def _moment(analysis: Analysis) -> datetime:
 
 def _draft(analysis: Analysis, source: Source, name: str) -> Draft:
     is_on_slices = source.grid.same_grid(analysis.lesions)
-    if not is_on_slices and all(remark.code != RESAMPLED for remark in analysis.scan.remarks):
+    is_resampled = any(remark.code == RESAMPLED for remark in analysis.scan.remarks)
+    if not is_on_slices and not (is_resampled and len(source.frames) == analysis.lesions.shape[0]):
         raise GeometryError(
             f"{plain(name)}: the analysis lies on a grid of {analysis.lesions.shape} voxels, the series on one of "
             f"{source.grid.shape}, or elsewhere; give the series that was analysed"

@@ -133,9 +133,8 @@ def _contours(draft: Draft, lesion: Lesion, box: tuple[slice, slice, slice]) -> 
 
 def _contour(draft: Draft, plane: int, points_mm: Points) -> Dataset:
     item = Dataset()
-    if draft.is_on_slices:
-        image, frame = draft.source.frames[plane]
-        item.ContourImageSequence = [_image(draft.source.images[image], frame)]
+    image, frame = draft.source.frames[plane]
+    item.ContourImageSequence = [_image(draft.source.images[image], frame)]
     item.ContourGeometricType = "CLOSED_PLANAR"
     item.NumberOfContourPoints = len(points_mm)
     item.ContourData = [f"{number:.{DECIMALS}f}" for number in points_mm.ravel()]
