@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import select
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -17,6 +25,8 @@ Change = Callable[[list[Dataset]], Any]
 ROWS, COLUMNS = 36, 34
 ROW_MM, COLUMN_MM, STEP_MM = 0.8, 0.7, 2.5
 INTERCEPT = -1024
+# Far above what any file of the tests takes, also on a machine with other users.
+HANG_SECONDS = 60
 OBLIQUE = ((0.8, 0.6, 0.0), (-0.6 * 0.6, 0.6 * 0.8, 0.8))
 
 
@@ -133,14 +143,39 @@ def _contour(points, kind) -> Dataset:
     return item
 
 
-@pytest.fixture(name="make_slices")
+def repack_as_jpeg(file: Path) -> None:
+    """The pixels of a file in JPEG lossless, as GDCM writes it."""
+    dataset = pydicom.dcmread(file)
+    writer = SimpleITK.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetUseCompression(True)
+    writer.SetCompressor("JPEG")
+    writer.Execute(SimpleITK.GetImageFromArray(dataset.pixel_array[None]), str(file), True, -1)
+    written = pydicom.dcmread(file)
+    dataset.PixelData, dataset.BitsStored, dataset.HighBit = written.PixelData, written.BitsStored, written.HighBit
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.70"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(file)
+
+
+@pytest.fixture(scope="session", name="repack_as_jpeg")
+def _repack_as_jpeg() -> Callable[[Path], None]:
+    return repack_as_jpeg
+
+
+@pytest.fixture(scope="session", name="make_slices")
 def _make_slices() -> Callable[..., list[Dataset]]:
     return make_slices
 
 
-@pytest.fixture(name="make_enhanced")
+@pytest.fixture(scope="session", name="make_enhanced")
 def _make_enhanced() -> Callable[..., Dataset]:
     return make_enhanced
+
+
+@pytest.fixture(scope="session", name="save_slices")
+def _save_slices() -> Callable[..., Path]:
+    return save_slices
 
 
 @pytest.fixture
@@ -174,3 +209,47 @@ def save_contours(tmp_path):
         return tmp_path / "rs.dcm"
 
     return build
+
+
+class ReadingChild:
+    """Reads paths in another process, restarted after a crash or a hang."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[str] | None = None
+
+    def read(self, path: Path, **options: Any) -> dict[str, Any]:
+        """The answer of `reading_child.py`; a crash and a hang are errors named so, not ours."""
+        if self.process is None:
+            program = [sys.executable, str(Path(__file__).with_name("reading_child.py"))]
+            # The package under test, wherever this process has it from.
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            self.process = subprocess.Popen(
+                program, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"path": str(path), **options}) + "\n")
+        self.process.stdin.flush()
+        ready, _, _ = select.select([self.process.stdout], [], [], HANG_SECONDS)
+        line = self.process.stdout.readline() if ready else ""
+        if line:
+            return json.loads(line)
+        ended = self.close()
+        what = f"ended with {ended}" if ready else f"no answer in {HANG_SECONDS} s"
+        return {"error": "crash" if ready else "hang", "message": what, "is_ours": False, "seconds": 0, "mib": 0}
+
+    def close(self) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            time.sleep(0.2)
+            self.process.kill()
+        code, self.process = self.process.wait(), None
+        return code
+
+
+@pytest.fixture(scope="session")
+def reading_child():
+    child = ReadingChild()
+    yield child
+    if child.process is not None:
+        child.close()

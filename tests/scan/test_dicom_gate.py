@@ -69,13 +69,37 @@ def test_any_missing_inner_slice_is_counted_and_its_neighbours_named(seed, count
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), degrees=st.floats(0.5, 40))
-def test_any_tilt_is_refused_with_its_angle(seed, degrees):
+def test_any_tilt_is_measured_and_the_stack_stays_square_to_its_slices(seed, degrees):
     rotation = Rotation.random(rng=seed).as_matrix()
     frames = frames_along(rotation, [2.0 * i for i in range(20)])
-    drift = np.tan(np.radians(degrees)) * 2.0 * rotation[1]
-    tilted = [replace(f, position_mm=tuple(f.position_mm + i * drift)) for i, f in enumerate(frames)]
-    with pytest.raises(GeometryError, match=f"lean by {degrees:.2f} degrees"):
-        stack_frames(tilted)
+    drift = np.tan(np.radians(degrees)) * 2.0
+    stack = stack_frames(tilt(frames, drift * rotation[1]))
+    assert stack.tilt_degrees == pytest.approx(degrees, abs=1e-6)
+    assert stack.lean_mm == pytest.approx((drift, 0), abs=1e-9)
+    assert np.allclose(stack.affine, stack_frames(frames).affine, atol=1e-9)
+
+
+def test_an_upright_stack_does_not_lean():
+    stack = stack_frames(frames_along(np.eye(3), [2.0 * i for i in range(20)]))
+    assert (stack.lean_mm, stack.tilt_degrees) == ((0, 0), 0)
+
+
+def test_a_lean_that_no_gantry_has_is_refused():
+    frames = frames_along(np.eye(3), [2.0 * i for i in range(20)])
+    with pytest.raises(GeometryError, match=r"lean by 50.2 degrees.*0.dcm.*19.dcm.*export it again"):
+        stack_frames(tilt(frames, np.array([0, 2.4, 0])))
+
+
+def test_cosines_rounded_to_four_digits_give_the_distance_of_the_slices():
+    """The normal of these is 1.00004 long."""
+    across, down = (1.0, 0, 0), (0, 0.9272, -0.3746)
+    normal = np.cross(across, down) / np.linalg.norm(np.cross(across, down))
+    frames = frames_along(np.array([across, down, normal]), [3.0 * i for i in range(10)])
+    assert stack_frames(frames).step_mm == pytest.approx(3, rel=1e-9)
+
+
+def tilt(frames: list[Frame], drift: np.ndarray) -> list[Frame]:
+    return [replace(f, position_mm=tuple(f.position_mm + i * drift)) for i, f in enumerate(frames)]
 
 
 def test_positions_rounded_to_a_tenth_of_a_millimetre_are_no_fault():

@@ -160,7 +160,7 @@ def _choose(opened: Opened, series: str | None) -> tuple[Found, list[Remark]]:
     lost = opened.lost.of(chosen.uid, is_chosen=series is not None)
     if lost:
         raise ReadError(
-            f"{name}: {len(lost)} files that the DICOMDIR lists are not there: {plain_list(lost)}; copy the whole "
+            f"{name}: files that the DICOMDIR lists are not there: {plain_list(lost)}; copy the whole "
             "medium, or choose a whole series with --series UID"
         )
     return chosen, remarks

@@ -70,6 +70,8 @@ def stack_frames(frames: Sequence[Frame]) -> Stack:
     across, down = np.reshape(frames[0].orientation, (2, 3))
     _check_directions(frames[0], across, down)
     normal = np.cross(across, down)
+    # Cosines of a tilted gantry, rounded to four digits, make one that is too long by up to 1e-4.
+    normal /= np.linalg.norm(normal)
     ordered = sorted(frames, key=lambda frame: float(np.dot(frame.position_mm, normal)))
     places = np.array([frame.position_mm for frame in ordered])
     along = (places - places[0]) @ normal

@@ -1,7 +1,7 @@
 """The pixels of DICOM slices, in HU.
 
 Uncompressed slices go straight from the file's bytes into a preallocated array, which is the fastest way we
-measured; the rest through pydicom's codecs (pylibjpeg-openjpeg, pyjpegls, gdcm; none of them GPL).
+measured; the rest through `dicom_codec`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.pixels import pixel_array
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from tumorspread.errors import ReadError
 from tumorspread.scan.bundle import Bundle, plain, short
+from tumorspread.scan.dicom_codec import is_packed, unpack
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS, Frame, read_dataset
 from tumorspread.scan.dicom_stored import Stored
 
@@ -22,6 +29,9 @@ PIXEL_TAGS = [
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
     "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration", "PixelData",
 ]  # fmt: skip
+PLAIN_SYNTAXES = (
+    ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian,
+)  # fmt: skip
 _INT16 = np.iinfo(np.int16)
 # A CT matrix has 512 to 2048 pixels an edge; codecs take memory for what a damaged header asks for.
 MAX_PLANE_PIXELS = 2**26
@@ -114,7 +124,7 @@ def _decode(bundle: Bundle, file: str) -> NDArray[Any]:
             raise ReadError(f"{plain(file)}: no pixel data; expected a CT slice, export it again")
         shape = (int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns))
         syntax, bits = dataset.file_meta.TransferSyntaxUID, int(dataset.BitsStored)
-        if (syntax.is_compressed and not syntax.is_deflated) or int(dataset.BitsAllocated) != 16:
+        if syntax not in PLAIN_SYNTAXES or int(dataset.BitsAllocated) != 16:
             stored = _decompress(file, dataset, shape)
         else:
             stored = _unpack(file, dataset, shape)
@@ -135,10 +145,12 @@ def _unpack(file: str, dataset: Any, shape: tuple[int, int, int]) -> NDArray[Any
 
 
 def _decompress(file: str, dataset: Any, shape: tuple[int, int, int]) -> NDArray[Any]:
+    syntax = dataset.file_meta.TransferSyntaxUID
     try:
+        if is_packed(syntax):
+            return unpack(dataset, shape)
         return np.asarray(pixel_array(dataset, raw=True)).reshape(shape)
     except PYDICOM_FAULTS as error:
-        syntax = dataset.file_meta.TransferSyntaxUID
         raise ReadError(
             f"{plain(file)}: pixels in {plain(syntax.name)} cannot be decoded ({short(error)}); "
             "damaged, or decompress it first"

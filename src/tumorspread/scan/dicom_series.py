@@ -39,6 +39,8 @@ UNSUITED_WORDS = {
 }  # fmt: skip
 # Siemens' kernels for heads: H30s, Hr40f, Hc40.
 HEAD_KERNEL = re.compile(r"H[a-z]?\d\d", re.ASCII)
+# Soft tissue: Siemens' B30f, I40f, Br36d; GE's names; Philips' A to C; Canon's FC01 to FC19.
+SOFT_KERNEL = re.compile(r"[BIQ][a-z]?[234]\d[a-z]*|STANDARD|STND|SOFT|[ABC]|FC[01]\d", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def choose_series(name: str, found: Sequence[Found], wanted: str | None) -> tupl
         name: of the folder, for messages.
         found: its CT series, at least one.
         wanted: SeriesInstanceUID, or a unique ending of it; None for the only one, the only one beside a few stray
-            slices, or the thinnest complete axial one that shows as much of the chest as any other.
+            slices, or the thinnest complete axial soft-tissue or lung CT that shows as much of the chest as any other;
+            of two as thin, the one whose kernel is known as one for soft tissue.
 
     Raises:
         ReadError: `wanted` is not one of them, or without it the choice is in doubt.
@@ -186,7 +189,7 @@ def _is_alone_complete(one: Found, found: Sequence[Found]) -> bool:
 
 
 def _thinnest(found: Sequence[Found]) -> Found | None:
-    """The complete axial soft-tissue or lung series that is thinner than every other; None in doubt."""
+    """The complete axial series that is thinner than every other, or the soft one of several so; None in doubt."""
     if len({one.headers[0].text("StudyInstanceUID") for one in found}) > 1:
         return None
     axial = [one for one in found if one.plane == "axial" and _is_suited(one)]
@@ -201,7 +204,9 @@ def _thinnest(found: Sequence[Found]) -> Found | None:
         return None
     limits = [mm * (1 + SAME_THICKNESS) for mm in _thickness(best)]
     ties = [one for one in whole if all(mm <= limit for mm, limit in zip(_thickness(one), limits, strict=True))]
-    return best if len(ties) == 1 else None
+    soft = [one for one in ties if SOFT_KERNEL.fullmatch(_kernel(one))]
+    left = soft if len(ties) > 1 else ties
+    return left[0] if len(left) == 1 else None
 
 
 def _thickness(one: Found) -> tuple[float, float]:
@@ -210,9 +215,13 @@ def _thickness(one: Found) -> tuple[float, float]:
     return max(step, one.frames[0].thickness_mm or 0), step
 
 
+def _kernel(one: Found) -> str:
+    """Its first value; the others are strengths of filters."""
+    return one.headers[0].text("ConvolutionKernel").split("\\")[0]
+
+
 def _is_suited(one: Found) -> bool:
-    header = one.headers[0]
-    kernel = header.text("ConvolutionKernel")
+    header, kernel = one.headers[0], _kernel(one)
     texts = (kernel, header.text("SeriesDescription"), header.text("ImageType"))
     words = set(re.findall("[A-Z]+", " ".join(texts).upper()))
     return not words & UNSUITED_WORDS and not HEAD_KERNEL.match(kernel)
@@ -249,7 +258,7 @@ def describe(found: Sequence[Found], others: Sequence[Header], lost: Lost) -> tu
 def _describe_ct(one: Found, lost: Sequence[str]) -> Series:
     problem = str(one.fault) if one.fault is not None else None
     if problem is None and lost:
-        problem = f"{len(lost)} files that the DICOMDIR lists are not there: {plain_list(lost)}"
+        problem = f"files that the DICOMDIR lists are not there: {plain_list(lost)}"
     first = one.frames[0] if one.frames else None
     spacing = None
     if one.stack is not None:

@@ -17,6 +17,7 @@ from tumorspread.scan.dicom_values import value_of
 
 # The element PixelData by its tag, little and big endian.
 PIXEL_DATA_STARTS = (b"\xe0\x7f\x10\0", b"\x7f\xe0\0\x10")
+PIXEL_REPRESENTATIONS = (b"OW", b"OB", b"UN")
 UNDEFINED_LENGTH = 0xFFFFFFFF
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 # The group of meta elements is shorter.
@@ -54,12 +55,18 @@ def stored_pixels(dataset: Any, element: bytes, at: int) -> Stored | None:
         dataset: the header, with its transfer syntax.
         element: the first 12 bytes of the element PixelData.
         at: where in the file it begins.
+
+    Raises:
+        ValueError: pixels of a representation that they cannot have; where they begin is then a guess.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     order = {ImplicitVRLittleEndian: "<", ExplicitVRLittleEndian: "<", ExplicitVRBigEndian: ">"}.get(syntax)
     if order is None or element[:4] not in PIXEL_DATA_STARTS or len(element) < 12:
         return None
-    skip, place = (8, 4) if syntax == ImplicitVRLittleEndian else (12, 8)
+    is_implicit = syntax == ImplicitVRLittleEndian
+    if not is_implicit and element[4:6] not in PIXEL_REPRESENTATIONS:
+        raise ValueError("PixelData is neither OW nor OB")
+    skip, place = (8, 4) if is_implicit else (12, 8)
     (length,) = struct.unpack(f"{order}I", element[place : place + 4])
     bits = value_of(dataset, "BitsAllocated"), value_of(dataset, "BitsStored"), value_of(dataset, "HighBit")
     sign = value_of(dataset, "PixelRepresentation")

@@ -40,6 +40,8 @@ def stand_upright(voxels: NDArray[Any], stack: Stack) -> Volume:
     if stack.tilt_degrees == 0:
         return Volume(voxels, stack.affine)
     shifts = np.outer(np.arange(len(voxels)), stack.lean_mm) / np.linalg.norm(stack.affine[:3, 1:3], axis=0)
+    # A whole pixel is whole: no row more and nothing interpolated for the last bit of a division.
+    shifts = np.round(shifts, 6)
     # Whole pixels before the first slice, so that the first, at least, is not interpolated.
     first = np.floor(shifts.min(axis=0)).astype(int)
     extra = np.ceil(shifts.max(axis=0)).astype(int) - first
