@@ -40,8 +40,11 @@ demo: setup
 demo-followup: setup
 	$(BIN)/python examples/followup.py followup
 
+PROCESSES ?= 2
+
+# A process that dies ends the run and names its test: with restarts, xdist has waited for ever for the tests it had.
 test: setup
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n $(PROCESSES) --dist loadfile --max-worker-restart 0
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 
 from tumorspread.clock import Clock
+from tumorspread.model.memory import peak_gib
 from tumorspread.model.unet import UNet
 from tumorspread.model.weights import WeightsInfo, load_weights
 
@@ -199,8 +199,7 @@ def main() -> None:
             network(torch.zeros(1, 1, *info.tile))
         run = run_monai if asked.program == "monai" else run_nnunet
         tiles = run(asked.scan, network, info, spacing, asked.out, clock)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(json.dumps({"seconds": clock.seconds, "peak_gib": peak, "tiles": tiles}))
+    print(json.dumps({"seconds": clock.seconds, "peak_gib": peak_gib(), "tiles": tiles}))
 
 
 if __name__ == "__main__":

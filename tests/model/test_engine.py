@@ -139,6 +139,25 @@ print(Predictor({str(path)!r}, device="cpu").engine(np.zeros((1, 1, 16, 16, 16),
     assert done.stdout == "(1, 1, 16, 16, 16)\n", done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGUSR1")
+def test_a_signal_after_two_engines_are_gone_does_not_kill_the_process(tmp_path):
+    _, _, path = make_weights(tmp_path)
+    program = f"""
+import os, signal
+import numpy as np
+from tumorspread.model.predict import Predictor
+first, second = (Predictor({str(path)!r}, device="cpu") for _ in range(2))
+for one in (first, second):
+    one.engine(np.zeros((1, 1, 16, 16, 16), np.float32))
+del one, first
+del second
+signal.signal(signal.SIGUSR1, lambda *about: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 @pytest.mark.parametrize("suffix", [".xml", ".bin", ".json"])
 @pytest.mark.parametrize("damage", ["cut", "zeros"])
 def test_a_damaged_file_is_made_anew(tmp_path, suffix, damage):

@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import onnx
-import openvino as ov
 import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
@@ -17,6 +16,7 @@ from tumorspread.errors import OutputError, TumorspreadError, WeightsError
 from tumorspread.model import onnx as module
 from tumorspread.model.engine import TorchEngine
 from tumorspread.model.onnx import export_onnx
+from tumorspread.model.openvino import openvino_core
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of ONNX's own sigmoid
@@ -28,7 +28,7 @@ def test_two_other_programs_give_the_networks_answer(dims, norm, tmp_path):
     tiles = some_tiles(dims)
     expected = TorchEngine(network, torch.device("cpu"))(tiles)
     assert expected.std() > 0.02
-    compiled = ov.Core().compile_model(str(tmp_path / "w.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(str(tmp_path / "w.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     assert np.abs(compiled(tiles)[0] - expected).max() < 1e-4
     (reference,) = ReferenceEvaluator(str(tmp_path / "w.onnx")).run(None, {"image": tiles[:1]})
     assert np.abs(reference - expected[:1]).max() < 1e-4

@@ -11,7 +11,7 @@ from PIL import Image
 from tumorspread.errors import MaskError
 from tumorspread.measurement.parts import Burden
 from tumorspread.report import figures
-from tumorspread.report.figures import lesion_figure, lesion_title, overview_figure
+from tumorspread.report.figures import canonical_boxes, lesion_figure, lesion_title, overview_figure
 from tumorspread.report.panel import ORANGE, SKY
 from tumorspread.scan.nifti import read_nifti
 from tumorspread.scan.volume import Reorientation, Volume
@@ -56,6 +56,30 @@ def test_the_overview_is_the_same_for_every_storage_order(thorax):
     turned = [MIRRORED.apply(v) for v in (thorax.scan, thorax.lesions, thorax.lungs)]
     expected = overview_figure(thorax.scan, thorax.lesions, thorax.findings, thorax.lungs)
     assert overview_figure(turned[0], turned[1], thorax.findings, turned[2]) == expected
+
+
+def test_boxes_that_are_known_already_change_no_picture(thorax):
+    scan, lesions = MIRRORED.apply(thorax.scan), MIRRORED.apply(thorax.lesions)
+    boxes = canonical_boxes(lesions)
+    assert boxes == canonical_boxes(thorax.lesions)
+    known = overview_figure(scan, lesions, thorax.findings, None, boxes)
+    assert known == overview_figure(scan, lesions, thorax.findings, None)
+    first = thorax.findings.lesions[0]
+    assert lesion_figure(thorax.scan, thorax.lesions, first, boxes) == lesion_figure(thorax.scan, thorax.lesions, first)
+
+
+def test_no_title_is_cut_off_or_lies_on_another_picture(thorax, drawn):
+    overview_figure(thorax.scan, thorax.lesions, thorax.findings, thorax.lungs)
+    lesion_figure(thorax.scan, thorax.lesions, thorax.findings.lesions[0])
+    for figure in drawn:
+        texts = [a.title.get_window_extent() for a in figure.axes if a.get_title()]
+        texts += [t.get_window_extent() for t in figure.texts]
+        panels = [a.get_window_extent() for a in figure.axes]
+        for text in texts:
+            assert 0 <= text.x0 < text.x1 <= figure.bbox.x1
+            assert 0 <= text.y0 < text.y1 <= figure.bbox.y1
+            assert not any(text.overlaps(panel) for panel in panels)
+        assert not any(a.overlaps(b) for i, a in enumerate(texts) for b in texts[:i])
 
 
 def test_the_overview_lists_lesions_and_says_when_there_are_none(thorax, drawn):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tumorspread.cli.options import Device, Engine, Precision, ScanPath, Series, Threads
+from tumorspread.cli.options import Device, Engine, MaxRam, Precision, ScanPath, Series, Threads
 from tumorspread.cli.terminal import print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ def bench(
     engine: Engine = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
+    max_ram: MaxRam = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
     """Time the stages of `analyse` on this machine, from the scan's file to the result folder.
@@ -39,9 +39,12 @@ def bench(
       tumorspread bench ct.nii.gz
       tumorspread bench dicom_folder/ --engine torch --threads 1
     """
+    from tumorspread.model.memory import peak_gib
     from tumorspread.model.predict import Predictor
 
-    predictor = Predictor(weights, device=device, engine=engine, precision=precision, threads=threads)
+    predictor = Predictor(
+        weights, device=device, engine=engine, precision=precision, threads=threads, max_ram_gib=max_ram
+    )
     with progress_bar("timing") as progress:
         runs = []
         for number in range(repeat):
@@ -53,7 +56,7 @@ def bench(
         "network_s": best["network"],
         "not_network_s": total - best["network"],
         "total_s": total,
-        "peak_gib": _peak_gib(),
+        "peak_gib": peak_gib(),
     }
     about = f"{predictor.engine.name} {predictor.engine.precision}, {platform.processor() or platform.machine()}"
     if as_json:
@@ -82,14 +85,3 @@ def _time_stages(scan: Path, predictor: Predictor, series: str | None) -> dict[s
     with TemporaryDirectory() as folder, after.stage("write"):
         write_analysis(analysis, Path(folder))
     return analysis.timed(after).findings.origin.stage_s
-
-
-def _peak_gib() -> float | None:
-    """Most memory that this process held; None where the system does not say."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    # In KiB, but in bytes on a Mac.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -23,6 +23,12 @@ Precision = Annotated[
     typer.Option(help="On a CPU; by default bf16 where it has that and OpenVINO. int8: see `quantise`."),
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads of the network; by default all cores.", min=1)]
+MaxRam = Annotated[
+    float | None,
+    typer.Option(
+        "--max-ram", help="Most memory to take, GiB; the network then looks at smaller pieces.", min=0.1, metavar="GIB"
+    ),
+]
 Threshold = Annotated[
     float | None, typer.Option(help="Probability above which a voxel is tumour; by default the weights' own.")
 ]

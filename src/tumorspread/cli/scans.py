@@ -16,6 +16,7 @@ from tumorspread.cli.options import (
     Engine,
     Force,
     Lobes,
+    MaxRam,
     OperatingPoint,
     OutFolder,
     Precision,
@@ -53,6 +54,7 @@ def analyse(
     engine: Engine = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
+    max_ram: MaxRam = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -72,7 +74,9 @@ def analyse(
     from tumorspread.scan.read import read
 
     with open_folder(out, force=force) as folder:
-        predictor = Predictor(weights, device=device, engine=engine, precision=precision, threads=threads)
+        predictor = Predictor(
+            weights, device=device, engine=engine, precision=precision, threads=threads, max_ram_gib=max_ram
+        )
         clock = Clock()
         with clock.stage("read"):
             volume = read(scan, series=series)
@@ -141,6 +145,7 @@ def predict(
     engine: Engine = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
+    max_ram: MaxRam = None,
     force: Force = False,
 ) -> None:
     """Segment a scan and write the mask, without measuring it.
@@ -158,7 +163,9 @@ def predict(
     from tumorspread.scan.nifti import write_nifti
 
     _check_target(out, force)
-    predictor = Predictor(weights, device=device, engine=engine, precision=precision, threads=threads)
+    predictor = Predictor(
+        weights, device=device, engine=engine, precision=precision, threads=threads, max_ram_gib=max_ram
+    )
     volume = predictor.read(scan, series=series)
     with progress_bar("segmenting") as progress:
         if probability:

@@ -25,7 +25,7 @@ from platformdirs import user_cache_path
 from torch import Tensor, nn
 
 from tumorspread.errors import OutputError, WeightsError
-from tumorspread.model.openvino import import_openvino
+from tumorspread.model.openvino import import_openvino, openvino_core
 from tumorspread.model.unet import UNet
 from tumorspread.model.weights import WeightsInfo
 
@@ -95,7 +95,7 @@ def _places(info: WeightsInfo, weights: Path, kind: str = "") -> list[Path]:
 def _read(places: Sequence[Path]) -> Any:
     """The model at the first of those places that holds a whole one; None where none does."""
     whole = next((place for place in places if _is_whole(place)), None)
-    return None if whole is None else import_openvino().Core().read_model(whole)
+    return None if whole is None else openvino_core().read_model(whole)
 
 
 def _keep_in_one(model: Any, places: Sequence[Path]) -> Path | None:
@@ -155,7 +155,7 @@ def _check(model: Any, network: UNet, tile: tuple[int, ...]) -> None:
     with torch.inference_mode():
         expected = Probability(network)(torch.from_numpy(noise)).numpy()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    apart = float(np.abs(import_openvino().Core().compile_model(model, "CPU", settings)(noise)[0] - expected).max())
+    apart = float(np.abs(openvino_core().compile_model(model, "CPU", settings)(noise)[0] - expected).max())
     if not apart <= TOLERANCE:
         raise WeightsError(
             f"the OpenVINO model of these weights answers up to {apart:.2g} off; use --engine torch, and report it"

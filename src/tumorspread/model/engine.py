@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tumorspread.errors import RecipeError
+from tumorspread.errors import RecipeError, TumorspreadError
 from tumorspread.model.conversion import load_int8, load_openvino
-from tumorspread.model.openvino import import_openvino
+from tumorspread.model.openvino import openvino_core
 from tumorspread.model.unet import UNet
 from tumorspread.model.weights import WeightsInfo
 
@@ -61,8 +61,24 @@ class TorchEngine:
         return {torch.float16: "fp16", torch.bfloat16: "bf16"}[self.half] if self.is_half else "fp32"
 
     def __call__(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Engine`."""
-        batch = torch.from_numpy(tiles).to(self.device)
+        """See `Engine`; TumorspreadError where a single tile is too much for the GPU's memory."""
+        try:
+            return self._forward(tiles)
+        except torch.OutOfMemoryError as error:
+            if len(tiles) == 1:
+                raise TumorspreadError(
+                    f"the GPU's memory is too little for a window of {tiles.shape[2:]} voxels; use --device cpu, or "
+                    "stop what else uses the GPU"
+                ) from error
+        # Outside the handler, which keeps what the failed pass held.
+        torch.cuda.empty_cache()
+        middle = len(tiles) // 2
+        return np.concatenate([self(tiles[:middle]), self(tiles[middle:])])
+
+    def _forward(self, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+        batch = torch.from_numpy(tiles)
+        if self.device.type == "cuda":
+            batch = batch.pin_memory().to(self.device, non_blocking=True)
         with torch.inference_mode(), torch.autocast(self.device.type, self.half, enabled=self.is_half):
             logits: Tensor = self.network(batch)
             return np.asarray(logits.float().sigmoid().cpu().numpy())
@@ -123,7 +139,7 @@ class OpenVinoEngine:
         return np.asarray(self.compiled_for(tiles.shape[2:])(tiles)[0])
 
     def _compile(self, model: Any) -> Any:
-        return import_openvino().Core().compile_model(model, "CPU", self.settings)
+        return openvino_core().compile_model(model, "CPU", self.settings)
 
 
 def pick_engine(

@@ -14,7 +14,7 @@ import torch
 
 from tumorspread.errors import OutputError, TumorspreadError, WeightsError
 from tumorspread.model.conversion import TOLERANCE, Probability, grainy_noise
-from tumorspread.model.openvino import import_openvino
+from tumorspread.model.openvino import openvino_core
 from tumorspread.model.unet import fold_norms
 from tumorspread.model.weights import load_weights
 from tumorspread.model.zoo import find_weights
@@ -69,7 +69,7 @@ def export_onnx(weights: str | Path, out: Path) -> None:
 
 def _check(model: Path, noise: np.ndarray, expected: np.ndarray) -> None:
     """Hold what another program makes of the file against torch's answer."""
-    compiled = import_openvino().Core().compile_model(str(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(str(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     apart = float(np.abs(compiled(noise)[0] - expected).max())
     if not apart <= TOLERANCE:
         raise WeightsError(f"the ONNX model of these weights answers up to {apart:.2g} off; please report it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from tumorspread.errors import TumorspreadError
@@ -17,6 +18,17 @@ def import_openvino() -> Any:
     with _without_reporter():
         import openvino
     return openvino
+
+
+@cache
+def openvino_core() -> Any:
+    """The one `Core` of this process.
+
+    With its first model each core gives the calling thread a stack for signals, and unmaps it when the core goes. When
+    two go in the order they came, the thread keeps a stack that is no longer there, and the next signal that Python
+    handles (Ctrl-C, the end of a loader's process) kills the program.
+    """
+    return import_openvino().Core()
 
 
 def import_nncf() -> Any:

@@ -18,8 +18,9 @@ from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.model.candidates import Point
 from tumorspread.model.detect import Detected, LungSpace, box_of_lungs, find_lungs, judge
 from tumorspread.model.engine import EngineName, Precision, pick_engine
+from tumorspread.model.memory import most_voxels
 from tumorspread.model.preprocess import Way, prepare_scan
-from tumorspread.model.tiles import Progress, slide
+from tumorspread.model.tiles import MOST_VOXELS, Progress, slide
 from tumorspread.model.unet import UNet, fold_norms
 from tumorspread.model.weights import load_weights
 from tumorspread.model.zoo import LUNG, find_weights
@@ -57,10 +58,13 @@ class Predictor:
         threads: CPU threads; None leaves the engine's choice.
         engine: what computes the network, `torch` or `openvino`; `auto` takes OpenVINO on a CPU.
         precision: on a CPU, `fp32`, `bf16` or `int8`; `auto` takes bf16 with OpenVINO where the CPU has it.
+        max_ram_gib: the most memory that the process may hold while it looks at a scan, GiB; the windows are made
+            smaller for it. None sets no limit of its own: about 1.2 GiB for a chest.
 
     Raises:
         WeightsError: see `load_weights` and `pick_engine`.
-        RecipeError: an unknown device or engine, or an overlap out of range.
+        RecipeError: an unknown device or engine, or an overlap out of range. Later, of any method that looks at a scan:
+            `max_ram_gib` is too little for it.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Predictor:
         threads: int | None = None,
         engine: EngineName = "auto",
         precision: Precision = "auto",
+        max_ram_gib: float | None = None,
     ) -> None:
         if not 0 <= overlap <= 0.9:
             raise RecipeError(f"overlap {overlap}: expected 0 to 0.9")
@@ -81,6 +86,7 @@ class Predictor:
         network, self.info = load_weights(path)
         self.device = pick_device(device)
         self.overlap = overlap
+        self.max_ram_gib = max_ram_gib
         folded = place_network(fold_norms(network), self.device)
         self.engine = pick_engine(
             folded, self.info, path, self.device, name=engine, precision=precision, threads=threads
@@ -218,6 +224,12 @@ class Predictor:
         return prepared.way.probability_back(self._slide(prepared.voxels, progress))
 
     def _slide(self, prepared: NDArray[np.float32], progress: Progress | None) -> NDArray[np.float32]:
+        most = MOST_VOXELS
+        if self.max_ram_gib is not None:
+            # Loaded first: what the engine itself takes is held already.
+            self.warm_up()
+            channels, precision = self.info.unet.widths[0], self.engine.precision
+            most = most_voxels(self.max_ram_gib, prepared.shape, self.info.tile, channels=channels, precision=precision)
         return slide(
             self.engine,
             prepared,
@@ -225,6 +237,7 @@ class Predictor:
             overlap=self.overlap,
             grow=self.info.unet.stride,
             mirror=self.info.mirror,
+            most_voxels=most,
             progress=progress,
         )
 

@@ -30,6 +30,7 @@ def slide(
     overlap: float,
     grow: int | None = None,
     mirror: bool = False,
+    most_voxels: int = MOST_VOXELS,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Tumour probabilities of a prepared scan, from overlapping tiles blended with Gaussian weights.
@@ -42,6 +43,7 @@ def slide(
         grow: edges that are multiples of this may be taken in place of the tile's, where fewer and larger windows take
             less time; see `plan_window`. None keeps the tile, and so do the whole slices of a 2-D network.
         mirror: average over all flips of a tile, at 4 (2-D) or 8 (3-D) times the cost.
+        most_voxels: of one forward pass, where the tile itself has no more.
         progress: called with (tiles done, tiles in all).
 
     Returns:
@@ -50,13 +52,13 @@ def slide(
     window = (1, *tile) if len(tile) == 2 else tile
     shared = tuple(round(edge * overlap) for edge in window)
     if grow is not None and len(tile) == 3:
-        window = plan_window(prepared.shape, window, shared, grow)
+        window = plan_window(prepared.shape, window, shared, grow, min(most_voxels, MOST_VOXELS))
     padded = pad(prepared, window)
     blend = blend_weights(window)
     total = np.zeros(padded.shape, np.float32)
     weight = np.zeros(padded.shape, np.float32)
     places = list(tile_places(padded.shape, window, shared))
-    batch = max(1, BATCH_VOXELS // math.prod(window))
+    batch = max(1, min(most_voxels, BATCH_VOXELS) // math.prod(window))
     for start in range(0, len(places), batch):
         group = places[start : start + batch]
         tiles = np.stack([padded[p] for p in group])
@@ -71,7 +73,11 @@ def slide(
 
 
 def plan_window(
-    shape: tuple[int, ...], tile: tuple[int, ...], shared: tuple[int, ...], multiple: int
+    shape: tuple[int, ...],
+    tile: tuple[int, ...],
+    shared: tuple[int, ...],
+    multiple: int,
+    most_voxels: int = MOST_VOXELS,
 ) -> tuple[int, ...]:
     """The window that looks at all of `shape` in the least time.
 
@@ -84,9 +90,10 @@ def plan_window(
         tile: the smallest window, that of the training.
         shared: voxels that neighbours have in common at the least, along each axis.
         multiple: of which every edge must be one.
+        most_voxels: of the window.
 
     Returns:
-        Edges (z, y, x) of at most `MOST_VOXELS`; the tile itself where nothing larger is allowed.
+        Edges (z, y, x) of at most `most_voxels`; the tile itself where nothing larger is allowed.
     """
     choices = []
     for edge, least, common in zip(shape, tile, shared, strict=True):
@@ -96,7 +103,7 @@ def plan_window(
     cost = {}
     for axes in product(*choices):
         counts, window = zip(*axes, strict=True)
-        if math.prod(window) <= max(MOST_VOXELS, math.prod(tile)):
+        if math.prod(window) <= max(most_voxels, math.prod(tile)):
             cost[window] = math.prod(counts) * (math.prod(window) + START_VOXELS)
     return min(cost, key=lambda window: (cost[window], window))
 

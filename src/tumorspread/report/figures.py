@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from tumorspread.report.views import (
     canonical,
     canonical_slice,
 )
-from tumorspread.scan.volume import Volume
+from tumorspread.scan.volume import Reorientation, Volume
 
 LARGEST_LISTED = 14
 PADDING_HU = -1024.0
@@ -38,6 +39,7 @@ PADDING_HU = -1024.0
 BRIGHTEST_HU = 700.0
 
 LESION_LAYOUT = [["main", "main", "soft", "locator"], ["main", "main", "coronal", "sagittal"]]
+LESION_HEIGHT = 5.75
 LESION_PANELS: tuple[tuple[str, View, Window], ...] = (
     ("main", AXIAL, LUNG),
     ("soft", AXIAL, SOFT_TISSUE),
@@ -46,7 +48,9 @@ LESION_PANELS: tuple[tuple[str, View, Window], ...] = (
 )
 
 
-def overview_figure(scan: Volume, lesions: Volume, findings: Findings, lungs: Volume | None) -> bytes:
+def overview_figure(
+    scan: Volume, lesions: Volume, findings: Findings, lungs: Volume | None, boxes: Sequence[Box] | None = None
+) -> bytes:
     """Coronal and sagittal mean projections with the lungs shaded and every lesion coloured and numbered.
 
     Args:
@@ -54,6 +58,7 @@ def overview_figure(scan: Volume, lesions: Volume, findings: Findings, lungs: Vo
         lesions: label map on the scan's grid, ids as in `findings`.
         findings: the lesions to list beside the picture.
         lungs: label map on the scan's grid, above 0 inside the lungs; None where they are unknown.
+        boxes: `canonical_boxes(lesions)`, where they are known already.
 
     Returns:
         A PNG. The sides of the body are true for every orientation of the file.
@@ -62,30 +67,33 @@ def overview_figure(scan: Volume, lesions: Volume, findings: Findings, lungs: Vo
         MaskError: a mask is not on the scan's grid, or a lesion of `findings` is not in the label map.
     """
     turned, (labels, *others) = canonical(scan, lesions, *([lungs] if lungs else []))
-    boxes = _lesion_boxes(labels, findings)
+    found = lesion_boxes(labels) if boxes is None else boxes
+    by_id = {lesion.id: _box_of(lesion, labels, found) for lesion in findings.lesions}
     means = _projections(turned.voxels)
     widths_mm = [turned.shape[v.across] * turned.spacing_mm[v.across] for v in (CORONAL, SAGITTAL)]
     height_mm = turned.shape[0] * turned.spacing_mm[0]
     height = float(np.clip(7.6 * height_mm / sum(widths_mm), 2.6, 7.5)) + 0.4
-    figure = Figure(figsize=(10.5, height), dpi=DPI, layout="constrained")
-    places = figure.subplots(1, 3, width_ratios=[*(7.6 * w / sum(widths_mm) for w in widths_mm), 2.7])
+    figure = Figure(figsize=(10.5, height), dpi=DPI)
+    ratios = [*(7.6 * w / sum(widths_mm) for w in widths_mm), 2.7]
+    places = figure.subplots(1, 3, width_ratios=ratios, gridspec_kw=_margins(height))
     for axes, view in zip(places, (CORONAL, SAGITTAL), strict=False):
         panel = Panel(axes, view, Frame.whole(turned.shape, turned.spacing_mm), turned.spacing_mm)
         _draw_projection(panel, means[view], others[0] if others else None)
-        _draw_projected_lesions(panel, labels, boxes)
+        _draw_projected_lesions(panel, labels, by_id)
         panel.annotate_sides()
         axes.set_title(f"{view.name}, projection", **TITLE)
     _list_lesions(places[2], findings, lungs is not None)
     return to_png(figure)
 
 
-def lesion_figure(scan: Volume, lesions: Volume, lesion: Lesion) -> bytes:
+def lesion_figure(scan: Volume, lesions: Volume, lesion: Lesion, boxes: Sequence[Box] | None = None) -> bytes:
     """One lesion: axial with its two axes, in two windows, coronal, sagittal, and where it is.
 
     Args:
         scan: HU.
         lesions: label map on the scan's grid.
         lesion: the one to show; coronal and sagittal planes run through its centroid.
+        boxes: `canonical_boxes(lesions)`, where they are known already.
 
     Returns:
         A PNG.
@@ -94,7 +102,7 @@ def lesion_figure(scan: Volume, lesions: Volume, lesion: Lesion) -> bytes:
         MaskError: the label map is not on the scan's grid or does not hold the lesion's id.
     """
     turned, (labels,) = canonical(scan, lesions)
-    box = _box_of(lesion, labels, lesion_boxes(labels))
+    box = _box_of(lesion, labels, lesion_boxes(labels) if boxes is None else boxes)
     axial = canonical_slice(scan, turned, lesion.axial_slice)
     if not box[0].start <= axial < box[0].stop:
         raise _absent(lesion.id, labels)
@@ -102,8 +110,9 @@ def lesion_figure(scan: Volume, lesions: Volume, lesion: Lesion) -> bytes:
     planes = {view: min(max(int(middle[view.axis]), 0), turned.shape[view.axis] - 1) for view in VIEWS}
     planes[AXIAL] = axial
     frame = Frame.around(box, turned.spacing_mm)
-    figure = Figure(figsize=(11, 5.75), dpi=DPI, layout="constrained")
-    places: dict[str, Axes] = figure.subplot_mosaic(LESION_LAYOUT)
+    figure = Figure(figsize=(11, LESION_HEIGHT), dpi=DPI)
+    spaces = _margins(LESION_HEIGHT, above=0.65) | {"hspace": 0.1}
+    places: dict[str, Axes] = figure.subplot_mosaic(LESION_LAYOUT, gridspec_kw=spaces)
     for name, view, window in LESION_PANELS:
         panel = Panel(places[name], view, frame, turned.spacing_mm)
         panel.show(view.plane(turned.voxels, planes[view]), window)
@@ -113,8 +122,14 @@ def lesion_figure(scan: Volume, lesions: Volume, lesion: Lesion) -> bytes:
         places[name].set_title(f"{view.name}, {window.name}", **TITLE)
     _draw_axes_of(Panel(places["main"], AXIAL, frame, turned.spacing_mm), turned, lesion)
     _draw_locator(places["locator"], turned, axial, frame)
-    figure.suptitle(lesion_title(lesion), fontsize=11.5, fontweight="bold", color=INK)
+    figure.suptitle(lesion_title(lesion), y=1 - 0.1 / LESION_HEIGHT, fontsize=11.5, fontweight="bold", color=INK)
     return to_png(figure)
+
+
+def _margins(height: float, above: float = 0.3) -> dict[str, float]:
+    """Room for titles of so many inches; matplotlib's own layout takes a sixth of the time of a report."""
+    edge = 0.08
+    return {"left": 0.008, "right": 0.992, "bottom": edge / height, "top": 1 - above / height, "wspace": 0.03}
 
 
 def lesion_title(lesion: Lesion) -> str:
@@ -132,13 +147,12 @@ def _absent(number: int, labels: NDArray[Any]) -> MaskError:
     )
 
 
-def _lesion_boxes(labels: NDArray[Any], findings: Findings) -> dict[int, Box]:
-    """The boxes by id, in the order of the findings."""
-    found = lesion_boxes(labels)
-    return {lesion.id: _box_of(lesion, labels, found) for lesion in findings.lesions}
+def canonical_boxes(lesions: Volume) -> list[Box]:
+    """The boxes of a label map's lesions by id, in the canonical axes that pictures are drawn in."""
+    return lesion_boxes(Reorientation.to_canonical(lesions).apply_array(lesions.voxels))
 
 
-def _box_of(lesion: Lesion, labels: NDArray[Any], boxes: list[Box]) -> Box:
+def _box_of(lesion: Lesion, labels: NDArray[Any], boxes: Sequence[Box]) -> Box:
     box = boxes[lesion.id - 1] if lesion.id <= len(boxes) else None
     if box is None or box[0].start == box[0].stop:
         raise _absent(lesion.id, labels)

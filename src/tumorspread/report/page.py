@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tumorspread.measurement.findings import DISCLAIMER, Findings
 from tumorspread.measurement.summary import Evaluation
 from tumorspread.report import wording
-from tumorspread.report.figures import lesion_figure, lesion_title, overview_figure
+from tumorspread.report.figures import canonical_boxes, lesion_figure, lesion_title, overview_figure
 from tumorspread.report.tables import rounded
 from tumorspread.report.timeline import timeline_figure
 from tumorspread.scan.volume import Volume
@@ -54,14 +54,15 @@ def report_page(findings: Findings, scan: Volume, lesions: Volume, lungs: Volume
         MaskError: a mask is not on the scan's grid, or a lesion of `findings` is not in the label map.
     """
     shown = findings.lesions[:MOST_PICTURES]
+    boxes = canonical_boxes(lesions)
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             findings=findings,
             summary=wording.summary(findings),
-            overview=_data_uri(overview_figure(scan, lesions, findings, lungs)),
-            pictures=[(lesion, _data_uri(lesion_figure(scan, lesions, lesion))) for lesion in shown],
+            overview=_data_uri(overview_figure(scan, lesions, findings, lungs, boxes)),
+            pictures=[(lesion, _data_uri(lesion_figure(scan, lesions, lesion, boxes))) for lesion in shown],
             disclaimer=findings.disclaimer,
             limits=wording.LIMITS,
             footnotes=Footnotes(),
