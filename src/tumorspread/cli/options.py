@@ -13,6 +13,11 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the results that a
 Series = Annotated[
     str | None, typer.Option(help="DICOM: the SeriesInstanceUID, or a unique ending of it.", metavar="UID")
 ]
+WriteDicom = Annotated[
+    bool | None,
+    typer.Option("--dicom/--no-dicom", help="Also write seg.dcm and report-sr.dcm; by default for a scan in DICOM."),
+]
+Rtstruct = Annotated[bool, typer.Option("--rtstruct", help="With DICOM results: also the contours, rtstruct.dcm.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default CUDA where there is one.")]
 Engine = Annotated[
     Literal["auto", "torch", "openvino"],

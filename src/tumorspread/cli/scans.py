@@ -21,16 +21,20 @@ from tumorspread.cli.options import (
     OutFolder,
     Precision,
     Radiomics,
+    Rtstruct,
     ScanPath,
     Series,
     Split,
     Threads,
     Threshold,
+    WriteDicom,
 )
 from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, refuse_existing, say, tell
 from tumorspread.errors import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tumorspread.measurement.findings import Findings
     from tumorspread.measurement.measured import MeasureOptions
     from tumorspread.pipeline import Analysis
@@ -50,6 +54,8 @@ def analyse(
     radiomics: Radiomics = False,
     lobes: Lobes = None,
     series: Series = None,
+    dicom: WriteDicom = None,
+    rtstruct: Rtstruct = False,
     device: Device = None,
     engine: Engine = "auto",
     precision: Precision = "auto",
@@ -60,12 +66,14 @@ def analyse(
 ) -> None:
     """Find and measure the tumours of a chest CT.
 
-    Writes mask.nii.gz, lesions.nii.gz, lungs.nii.gz, findings.json, lesions.csv and report.html into the folder.
+    Writes mask.nii.gz, lesions.nii.gz, lungs.nii.gz, findings.json, lesions.csv and report.html into the folder; of a
+    scan in DICOM also seg.dcm and report-sr.dcm.
 
     \b
     Examples:
       tumorspread analyse ct.nii.gz -o result
       tumorspread analyse dicom_folder/ -o result -w weights.safetensors --json
+      tumorspread analyse dicom_folder/ -o result --rtstruct
     """
     from tumorspread import pipeline
     from tumorspread.clock import Clock
@@ -73,6 +81,7 @@ def analyse(
     from tumorspread.report.folder import open_folder
     from tumorspread.scan.read import read
 
+    write_results = _dicom_writer(scan, series, dicom, rtstruct)
     with open_folder(out, force=force) as folder:
         predictor = Predictor(
             weights, device=device, engine=engine, precision=precision, threads=threads, max_ram_gib=max_ram
@@ -90,6 +99,7 @@ def analyse(
                 options=_options(volume, dust, split, radiomics, lobes),
                 progress=progress,
             )
+        write_results(analysis, folder)
         _finish(analysis.timed(clock), folder, out, as_json)
 
 
@@ -212,6 +222,26 @@ def _options(volume: Volume, dust: float, split: bool, radiomics: bool, lobes: P
     from tumorspread.scan.read import read_labels
 
     return MeasureOptions(dust, split, radiomics, None if lobes is None else read_labels(lobes, volume))
+
+
+def _dicom_writer(
+    scan: Path, series: str | None, dicom: bool | None, rtstruct: bool
+) -> Callable[[Analysis, Path], object]:
+    """What writes the results in DICOM, or nothing; asked before the work, since a scan may not allow for any."""
+    from tumorspread.scan.read import scan_kind
+
+    is_dicom = scan_kind(scan) == "dicom"
+    if rtstruct and dicom is False:
+        raise OutputError("--rtstruct asks for DICOM results and --no-dicom for none; leave one of them out")
+    if (dicom or rtstruct) and not is_dicom:
+        raise OutputError(f"{scan.name}: DICOM results need a scan in DICOM; leave out --dicom and --rtstruct")
+    if not is_dicom or dicom is False:
+        return lambda analysis, folder: None
+    from tumorspread.report.dicom_results import write_dicom_results
+    from tumorspread.scan.dicom_source import read_source
+
+    read_source(scan, series=series)
+    return lambda analysis, folder: write_dicom_results(analysis, scan, folder, series=series, rtstruct=rtstruct)
 
 
 def _finish(analysis: Analysis, folder: Path, out: Path, as_json: bool) -> None:

@@ -45,14 +45,30 @@ def read_dicom(path: Path, *, series: str | None = None) -> Volume:
         # pydicom warns whenever a damaged value is touched, with the value itself in the text.
         warnings.simplefilter("ignore")
         headers, copies = _without_copies(bundle, _ct_headers(bundle))
-        by_series: dict[str, list[Header]] = defaultdict(list)
-        for header in headers:
-            by_series[header.text("SeriesInstanceUID")].append(header)
+        by_series = _by_series(headers)
         uid, strays = _choose_series(bundle.name, by_series, series)
         chosen = by_series[uid]
         stack = _stack(bundle.name, chosen)
         voxels = read_hu(bundle, stack.frames)
     return Volume(voxels, stack.affine, (*strays, *copies, *_remarks(chosen, stack)))
+
+
+def find_uid(path: Path, *, series: str | None = None) -> str:
+    """The SeriesInstanceUID of the series that `read_dicom` would read, where one can be chosen.
+
+    Raises:
+        ReadError: as `read_dicom`, as far as the choice goes.
+    """
+    with open_bundle(path) as bundle, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _choose_series(bundle.name, _by_series(_ct_headers(bundle)), series)[0]
+
+
+def _by_series(headers: Sequence[Header]) -> dict[str, list[Header]]:
+    by_series: dict[str, list[Header]] = defaultdict(list)
+    for header in headers:
+        by_series[header.text("SeriesInstanceUID")].append(header)
+    return by_series
 
 
 def _ct_headers(bundle: Bundle) -> list[Header]:
