@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -26,6 +27,12 @@ from tumorspread.pacs.worker import Waits
 CT = "1.2.840.10008.5.1.4.1.1.2"
 REPORT = "1.2.840.10008.5.1.4.1.1.88.34"
 SECRETS = ("Doe^Jane", "SECRET-4711", "19501224")
+
+
+@pytest.fixture(autouse=True)
+def no_sync(monkeypatch):
+    """Nothing here cuts the power, and a busy disk takes longer to sync than all else in these tests."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 def make_slice(number, series, study, frame, *, size=64) -> Dataset:

@@ -47,7 +47,7 @@ def child(monkeypatch):
 def test_results_and_refusals_come_from_one_process(child, series, tmp_path):
     analyse = child("analyse")
     made = analyse(series, tmp_path / "out")
-    assert made == [tmp_path / "out" / "seg.dcm", tmp_path / "out" / "sr.dcm"]
+    assert made == [tmp_path / "out" / "seg.dcm", tmp_path / "out" / "report-sr.dcm"]
     assert all(path.stat().st_size for path in made)
     first = analyse._process.pid
     sorted(series.iterdir())[5].unlink()

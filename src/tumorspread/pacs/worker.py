@@ -74,7 +74,10 @@ class Worker:
         if series is None:
             return False
         slices = series.record.slices
-        if not _holds_ct(series):
+        if series.results(slices).is_dir():
+            # The last run ended between naming the results and noting it; made again, they would be sent with new UIDs.
+            self.queue.move(series, ("ready", slices), "analysed", state="analysed", attempts=0, reason=None)
+        elif not _holds_ct(series):
             self.queue.move(series, ("ready", slices), "done", state="done", reason="no CT slices, not analysed")
         elif series.record.attempts >= MAX_CRASHES:
             reason = f"the analysis came to no end {MAX_CRASHES} times; last: {series.trouble or 'the listener ended'}"
