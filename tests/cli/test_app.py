@@ -37,6 +37,9 @@ VERBS = (
     "average",
     "quantise",
     "export",
+    "listen",
+    "fetch",
+    "store",
     "bench",
 )
 DATA_VERBS = ("fetch", "check", "split", "convert", "phantoms", "implant", "preview")

@@ -78,6 +78,7 @@ def listen(
       tumorspread listen --aet TUMORSPREAD --port 11112 --to PACS@127.0.0.1:4242
       tumorspread listen --aet TUMORSPREAD --port 11112 --bind 0.0.0.0 --to PACS@10.0.0.7:104 --allow PACS --allow CT1
     """
+    from tumorspread.model.weights import load_weights
     from tumorspread.model.zoo import find_weights
     from tumorspread.pacs.analysis import SeriesAnalysis
     from tumorspread.pacs.child import ChildAnalysis
@@ -88,7 +89,8 @@ def listen(
     from tumorspread.pacs.receiver import Access
     from tumorspread.pacs.worker import Waits
 
-    find_weights(weights)
+    # Loaded where series are analysed, too; here so that a wrong file is not found out with the first patient.
+    load_weights(find_weights(weights))
     peer = parse_peer(to)
     seat = Seat(
         access=Access(check_aet(aet), bind, port, tuple(check_aet(one) for one in allow or [peer.aet])),

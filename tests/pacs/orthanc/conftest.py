@@ -160,7 +160,8 @@ class Listener:
 
     def events(self) -> list[str | None]:
         """Of the audit trail."""
-        return [row["event"] for row in read_rows(self.folder / "audit.jsonl")]
+        path = self.folder / "audit.jsonl"
+        return [row["event"] for row in read_rows(path)] if path.exists() else []
 
     def analyses(self) -> int:
         """How many were begun."""
