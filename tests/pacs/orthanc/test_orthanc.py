@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-pytestmark = [pytest.mark.slow, pytest.mark.pacs]
+pytestmark = [pytest.mark.slow, pytest.mark.pacs, pytest.mark.timeout(900)]
 
 COUNT = 30
 
