@@ -3,7 +3,8 @@
 Each program runs in a process of its own (`peers.py`), one after the other, its network loaded and the scan's file in
 the system's cache. Two spacings: that of the weights, and the scan's own, at which the field's nets are run. The last
 lines are `name value`; --append adds a section to docs/benchmarks.md.
-Usage: python bench/inference.py SCAN --peers PYTHON [--weights W] [--spacing own weights] [--int8] [--append FILE]
+Usage: python bench/inference.py SCAN --peers PYTHON [--weights W] [--spacing own weights] [--int8] [--monai-default]
+       [--append FILE]
 PYTHON is that of a virtual environment with tumorspread and nnunetv2 (`make bench-inference` makes it).
 """
 
@@ -46,7 +47,7 @@ def run(python: str, program: str, scan: Path, weights: Path, spacing: str, prec
     figures["total"] = sum(figures["seconds"].values())
     shown = "  ".join(f"{name} {seconds:.1f}" for name, seconds in figures["seconds"].items())
     line = (
-        f"{program + ' ' + precision:12} {figures['total']:8.1f} s {figures['peak_gib']:6.2f} GiB {figures['tiles']:5}"
+        f"{program + ' ' + precision:14} {figures['total']:8.1f} s {figures['peak_gib']:6.2f} GiB {figures['tiles']:5}"
     )
     figures["line"] = f"{line} tiles  {shown}"
     print(figures["line"], flush=True)
@@ -70,18 +71,20 @@ def reach_of_lungs(scan: Path, weights: Path) -> np.ndarray:
 
 
 def compare(
-    scan: Path, weights: Path, spacing: str, peers: str, precisions: list[str]
+    scan: Path, weights: Path, spacing: str, python: str, precisions: list[str], peers: tuple[str, ...]
 ) -> tuple[dict[str, float], list[str]]:
     """Figures at one spacing, and the lines of the table."""
     print(f"\n{scan.name} at the spacing of the {'scan' if spacing == 'own' else 'weights'}")
     ours = {p: run(sys.executable, "ours", scan, weights, spacing, p) for p in precisions}
     near = reach_of_lungs(scan, weights)
-    theirs = {name: run(peers, name, scan, weights, spacing) for name in ("monai", "nnunet")}
+    theirs = {name: run(python, name, scan, weights, spacing) for name in peers}
     found = {}
     for name, peer in theirs.items():
         for precision, own in ours.items():
             found[f"speedup_vs_{name}_{precision}"] = peer["total"] / own["total"]
         found[f"dice_vs_{name}"] = dice(ours[precisions[0]]["mask"] & near, peer["mask"] & near)
+    # How far the peers themselves agree: the answer changes with the place of the tiles.
+    found["dice_nnunet_vs_monai"] = dice(theirs["nnunet"]["mask"] & near, theirs["monai"]["mask"] & near)
     peak = min(peer["peak_gib"] for peer in theirs.values())
     found["peak_memory_ratio"] = max(own["peak_gib"] for own in ours.values()) / peak
     return found, [one["line"] for one in (*ours.values(), *theirs.values())]
@@ -95,13 +98,15 @@ def main() -> None:
     parser.add_argument("--weights", default="lung")
     parser.add_argument("--spacing", nargs="+", choices=("own", "weights"), default=["weights", "own"])
     parser.add_argument("--int8", action="store_true", help="also int8; make its model with `tumorspread quantise`")
+    parser.add_argument("--monai-default", action="store_true", help="also MONAI with tiles that overlap by a quarter")
     parser.add_argument("--append", type=Path)
     asked = parser.parse_args()
     weights = find_weights(asked.weights)
     precisions = ["bf16", *(["int8"] if asked.int8 else [])]
+    peers = ("monai", *(["monai_default"] if asked.monai_default else []), "nnunet")
     text = [f"\n## {datetime.date.today()}, {processor()}\n"]
     for spacing in asked.spacing:
-        figures, lines = compare(asked.scan, weights, spacing, asked.peers, precisions)
+        figures, lines = compare(asked.scan, weights, spacing, asked.peers, precisions, peers)
         printed = [f"{name} {value:.3f}" for name, value in figures.items()]
         print("\n".join(printed))
         head = f"{asked.scan.name}, {weights.name}, spacing of the {'scan' if spacing == 'own' else 'weights'}:\n"

@@ -13,12 +13,11 @@ import csv
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from synthetic_tumours import AS_TAKEN, SEED, SyntheticSet, dice, judge_synthetic, without_unknown
 from variants import resample_mask, variants
 
 from tumorspread import Analysis, Volume, analyse, read, read_mask
@@ -26,12 +25,10 @@ from tumorspread.data.acquisition import AcquisitionConfig
 from tumorspread.data.convert import convert_patches
 from tumorspread.data.hosts import find_list, read_hosts
 from tumorspread.data.implant import ImplantConfig
-from tumorspread.data.implant_set import ImplantCase, ImplantSetConfig, make_case
+from tumorspread.data.implant_set import ImplantSetConfig, make_case
 from tumorspread.data.shapes import ShapeLibrary
 from tumorspread.evaluate import Job, evaluate
 from tumorspread.measurement.metrics import FOUND_SHARE
-from tumorspread.measurement.pieces import drop_unknown
-from tumorspread.model.candidates import expected_calibration_error
 from tumorspread.model.predict import Predictor
 from tumorspread.report.folder import write_analysis
 
@@ -51,7 +48,7 @@ LISTED = {
     "elastix_baseline": "scans/elastix_rightlung_baseline.nii.gz",
     "elastix_followup": "scans/elastix_rightlung_followup.nii.gz",
 }
-SEED = 1000
+UNSEEN_HOSTS = Path(__file__).parent / "unseen_hosts.toml"
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Judge:
 
     def look(self, name: str, scan: Volume, patient: str = "") -> Analysis:
         """Analyse a scan, and keep the result where pictures are wanted."""
-        analysis = analyse(scan, self.predictors[patient], source=name)
+        analysis = analyse(scan, self.predictors.get(patient, self.predictors[""]), source=name)
         burden = analysis.findings.burden
         lesions = ", ".join(f"{n.volume_ml:.2f}" for n in analysis.findings.lesions[:6])
         print(f"{name:<28}{burden.count:>8}{burden.volume_ml:>12.2f}   {lesions}", flush=True)
@@ -163,9 +160,8 @@ def stability(judge: Judge) -> dict[str, float]:
     hosts = [host for host in read_hosts(find_list("shipped")) if host.name == "LIDC-IDRI-0314"]
     if hosts[0].who not in judge.unseen:
         return {}
-    plain = AcquisitionConfig(slice_mm=(0.0,), size=(1.0, 1.0), kernel_p=0.0, dose_p=0.0, pixel_mm=0.1)
     made = ImplantConfig(lesions=(6, 6), masses=1)
-    config = ImplantSetConfig((hosts[0],), judge.data, judge.data / "lesion_masks", SEED, plain, made, empty_p=0.0)
+    config = ImplantSetConfig((hosts[0],), judge.data, judge.data / "lesion_masks", SEED, AS_TAKEN, made, empty_p=0.0)
     case = make_case(3, config, ShapeLibrary.read(judge.data / "lesion_masks"))
     scan = case.scan
     mask = without_unknown(judge.look("stability", scan, hosts[0].who).mask.voxels > 0, case)
@@ -187,60 +183,19 @@ def msd_patches(judge: Judge) -> dict[str, float]:
 
 
 def synthetic(judge: Judge) -> dict[str, float]:
-    """Tumours put into the chests of unseen patients: recall by size, Dice, false lesions, calibration."""
-    sizes, was_found, owners, dices, false, likely, is_tumour = [], [], [], [], [], [], []
-    for patient, name, case in synthetic_cases(judge):
-        analysis = judge.look(name, case.scan, patient)
-        labels, truth = analysis.lesions.voxels, case.mask.voxels > 0
-        labels = np.where(without_unknown(labels > 0, case), labels, 0)
-        for lesion in case.lesions:
-            near = ball(case.mask, lesion.centre_mm, lesion.diameter_mm / 2) & truth
-            sizes.append(lesion.diameter_mm)
-            owners.append(patient)
-            was_found.append(bool((labels[near] > 0).mean() >= FOUND_SHARE) if near.any() else False)
-        shown, right = (set(np.unique(labels[where & (labels > 0)]).tolist()) for where in (True, truth))
-        false.append(len(shown - right))
-        dices.append(dice(labels > 0, truth))
-        for n in analysis.findings.lesions:
-            if n.probability is not None and n.id in shown:
-                likely.append(n.probability)
-                is_tumour.append(n.id in right)
-    if not sizes:
-        return {}
-    size, hit, owner = np.array(sizes), np.array(was_found), np.array(owners)
-    for patient in judge.unseen:
-        for low, high in pairwise((0, 5, 10, 20, 50, 1000)):
-            which = (owner == patient) & (size >= low) & (size < high)
-            print(f"{patient:<28}{low:>4} to {high:>4} mm: found {hit[which].sum()} of {which.sum()}")
-    figures = {
-        "synthetic_tumours": float(len(size)),
-        "synthetic_recall_10mm": float(hit[size >= 10].mean()),
-        "synthetic_recall_5_10mm": float(hit[(size >= 5) & (size < 10)].mean()),
-        "synthetic_dice": float(np.mean(dices)),
-        "synthetic_fp_per_scan": float(np.mean(false)),
-    }
-    if likely:
-        figures["lesion_ece"] = expected_calibration_error(np.array(likely), np.array(is_tumour))
+    """Tumours put into chests of unseen patients; into those chests as they were taken; into others, judging `lung`."""
+    hosts = read_hosts(find_list("shipped"))
+    unseen = {patient: tuple(host for host in hosts if host.who == patient) for patient in judge.unseen}
+    elsewhere = {host.who: (host,) for host in read_hosts(UNSEEN_HOSTS)}
+    figures: dict[str, float] = {}
+    for kind, patients, acquisition in (
+        ("synthetic", unseen, AcquisitionConfig()),
+        ("plain", unseen, AS_TAKEN),
+        ("shipped", elsewhere, AcquisitionConfig()),
+    ):
+        asked = SyntheticSet(kind, patients, judge.data, acquisition, judge.tumours)
+        figures |= judge_synthetic(asked, judge.look)
     return figures
-
-
-def without_unknown(found: np.ndarray, case: ImplantCase) -> np.ndarray:
-    """A mask without what lies where the host may have a tumour that nobody outlined."""
-    return found if case.ignored is None else drop_unknown(found, case.mask.voxels > 0, case.ignored.voxels > 0)
-
-
-def synthetic_cases(judge: Judge) -> Iterator[tuple[str, str, ImplantCase]]:
-    """Cases in each unseen patient until that one has enough tumours."""
-    shapes = judge.data / "lesion_masks"
-    library = ShapeLibrary.read(shapes)
-    for patient in judge.unseen:
-        hosts = tuple(host for host in read_hosts(find_list("shipped")) if host.who == patient)
-        config = ImplantSetConfig(hosts, judge.data, shapes, SEED, empty_p=0.0)
-        number = count = 0
-        while count < judge.tumours:
-            case = make_case(number, config, library)
-            yield patient, f"{patient}_synthetic_{number}", case
-            number, count = number + 1, count + len(case.lesions)
 
 
 def load(weights: Path, left_out: list[str]) -> dict[str, Predictor]:
@@ -254,12 +209,6 @@ def load(weights: Path, left_out: list[str]) -> dict[str, Predictor]:
     return {"": Predictor("lung"), **{patient: Predictor(path) for patient, path in chosen.items()}}
 
 
-def ball(grid: Volume, centre_mm: tuple[float, float, float], radius_mm: float) -> np.ndarray:
-    """The voxels within a radius of a point."""
-    points = grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1))
-    return np.linalg.norm(points - np.array(centre_mm), axis=-1) <= max(radius_mm, max(grid.spacing_mm))
-
-
 def read_boxes(path: Path) -> dict[str, list[tuple[int, tuple[int, int, int, int]]]]:
     """By volume: slice, and the box x0, y0, x1, y1 in it."""
     boxes: dict[str, list[tuple[int, tuple[int, int, int, int]]]] = {}
@@ -268,12 +217,6 @@ def read_boxes(path: Path) -> dict[str, list[tuple[int, tuple[int, int, int, int
             corners = (int(row["xmin"]), int(row["ymin"]), int(row["xmax"]), int(row["ymax"]))
             boxes.setdefault(row["volume"], []).append((int(row["slice_index"]), corners))
     return boxes
-
-
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    """Twice the overlap over the sum of both; 0 for two empty masks, where nothing was found."""
-    total = np.count_nonzero(one) + np.count_nonzero(other)
-    return 2 * np.count_nonzero(one & other) / total if total else 0.0
 
 
 PARTS = (lidc, pat4, lung_dx, negative, listed, stability, msd_patches, synthetic)

@@ -1,8 +1,9 @@
-"""One scan through one program, timed: `ours`, `monai` or `nnunet`, with the same network, weights and spacing.
+"""One scan through one program, timed, with the same network, weights and spacing: ours, or one of the peers.
 
 Started by `inference.py`, each in a process of its own, so that the peak of memory is that of the program alone. The
 peers are used as their documentation says: MONAI's transforms and `sliding_window_inference`, nnU-Net's reader,
 preprocessor, predictor and export, in fp32, since neither chooses anything else on a CPU.
+MONAI's tiles overlap by a half, as nnU-Net's do; `monai_default` takes MONAI's own default of a quarter.
 Usage: python bench/peers.py PROGRAM SCAN WEIGHTS OUT.nii.gz --spacing own|weights [--precision bf16|int8]
 Prints a line of JSON: seconds by stage, peak_gib, tiles.
 """
@@ -13,6 +14,7 @@ import argparse
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ from tumorspread.model.unet import UNet
 from tumorspread.model.weights import WeightsInfo, load_weights
 
 WINDOW_SCALE = 2.0  # -1..1
+# Of MONAI's tiles.
+OVERLAPS = {"monai": 0.5, "monai_default": 0.25}
 
 
 class Counted(torch.nn.Module):
@@ -43,7 +47,7 @@ class Counted(torch.nn.Module):
         return torch.cat([torch.zeros_like(logits), logits], 1) if self.two_classes else logits
 
 
-def run_monai(scan: Path, network: UNet, info: WeightsInfo, spacing, out: Path, clock: Clock) -> int:
+def run_monai(scan: Path, network: UNet, info: WeightsInfo, spacing, out: Path, clock: Clock, *, overlap: float) -> int:
     """MONAI: LoadImage, Orientation, Spacing, ScaleIntensityRange, sliding window, Invert, SaveImage."""
     from monai.data import MetaTensor
     from monai.inferers import sliding_window_inference
@@ -69,7 +73,7 @@ def run_monai(scan: Path, network: UNet, info: WeightsInfo, spacing, out: Path, 
         prepared = way(image)
     counted = Counted(network, two_classes=False)
     with clock.stage("network"), torch.inference_mode():
-        logits = sliding_window_inference(prepared[None], info.tile, 4, counted, overlap=0.25, mode="gaussian")
+        logits = sliding_window_inference(prepared[None], info.tile, 4, counted, overlap=overlap, mode="gaussian")
     with clock.stage("back"):
         probability = MetaTensor(
             logits[0].sigmoid(), meta=prepared.meta, applied_operations=prepared.applied_operations
@@ -181,7 +185,7 @@ def run_ours(scan: Path, weights: Path, spacing, out: Path, clock: Clock, precis
 def main() -> None:
     """Run one program and print its line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", choices=("ours", "monai", "nnunet"))
+    parser.add_argument("program", choices=("ours", *OVERLAPS, "nnunet"))
     parser.add_argument("scan", type=Path)
     parser.add_argument("weights", type=Path)
     parser.add_argument("out", type=Path)
@@ -197,7 +201,7 @@ def main() -> None:
     else:
         with torch.inference_mode():
             network(torch.zeros(1, 1, *info.tile))
-        run = run_monai if asked.program == "monai" else run_nnunet
+        run = run_nnunet if asked.program == "nnunet" else partial(run_monai, overlap=OVERLAPS[asked.program])
         tiles = run(asked.scan, network, info, spacing, asked.out, clock)
     print(json.dumps({"seconds": clock.seconds, "peak_gib": peak_gib(), "tiles": tiles}))
 

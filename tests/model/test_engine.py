@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -89,6 +90,9 @@ def test_tiles_of_another_size_get_a_model_of_their_own(tmp_path):
     assert np.abs(found(tiles) - expected).max() < 1e-4
     assert found.compiled_for((24, 16, 32)) is found.compiled_for((24, 16, 32))
     assert found.compiled_for((16, 16, 16)) is found.compiled
+    kept = weakref.ref(found.compiled_for((24, 16, 32)))
+    found.compiled_for((16, 16, 24))
+    assert kept() is None
     assert np.abs(found(some_tiles(3)) - TorchEngine(network, CPU)(some_tiles(3))).max() < 1e-4
 
 

@@ -98,7 +98,7 @@ class OpenVinoEngine:
     def __init__(self, load: Callable[[], Any], precision: str, threads: int) -> None:
         self.load = load
         self.asked = precision
-        self._others: dict[tuple[int, ...], Any] = {}
+        self._other: tuple[tuple[int, ...], Any] | None = None
         rest = ("bf16" if has_bf16() else "fp32") if precision == "int8" else precision
         self.settings = {
             "INFERENCE_PRECISION_HINT": HINTS[rest],
@@ -117,14 +117,18 @@ class OpenVinoEngine:
         return self._compile(self.model)
 
     def compiled_for(self, tile: tuple[int, ...]) -> Any:
-        """The model on this CPU for tiles of any size, compiled once for each."""
+        """The model on this CPU for tiles of any size; besides that of the weights' own, the last is kept.
+
+        Each holds hundreds of MiB, and every scan has windows of its own size.
+        """
         if tile == tuple(edge.get_length() for edge in list(self.model.input(0).get_partial_shape())[2:]):
             return self.compiled
-        if tile not in self._others:
+        if self._other is None or self._other[0] != tile:
+            self._other = None
             model = self.model.clone()
             model.reshape([-1, 1, *tile])
-            self._others[tile] = self._compile(model)
-        return self._others[tile]
+            self._other = (tile, self._compile(model))
+        return self._other[1]
 
     @property
     def precision(self) -> str:
