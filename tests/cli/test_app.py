@@ -31,6 +31,7 @@ VERBS = (
     "follow",
     "predict",
     "convert",
+    "series",
     "train",
     "evaluate",
     "calibrate",

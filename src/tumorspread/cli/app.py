@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tumorspread._version import __version__
-from tumorspread.cli import bench, data, followup, pacs, scans, training, weights
+from tumorspread.cli import bench, data, dicom, followup, pacs, scans, training, weights
 from tumorspread.cli.terminal import say
 from tumorspread.errors import TumorspreadError
 
@@ -34,9 +34,9 @@ Each command explains itself: tumorspread analyse --help
 # Plain help: rich's markup costs more time than the whole answer.
 app = typer.Typer(help=HELP, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
 VERBS = (
-    scans.analyse, scans.measure, followup.follow, scans.predict, scans.convert, training.train, training.evaluate,
-    training.calibrate, weights.average, weights.quantise, weights.export, pacs.listen, pacs.fetch, pacs.store,
-    bench.bench,
+    scans.analyse, scans.measure, followup.follow, scans.predict, scans.convert, dicom.series, training.train,
+    training.evaluate, training.calibrate, weights.average, weights.quantise, weights.export, pacs.listen, pacs.fetch,
+    pacs.store, bench.bench,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)

@@ -11,7 +11,12 @@ ScanPath = Annotated[Path, typer.Argument(help="NIfTI file, or folder, zip or fi
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the results that are there.")]
 Series = Annotated[
-    str | None, typer.Option(help="DICOM: the SeriesInstanceUID, or a unique ending of it.", metavar="UID")
+    str | None,
+    typer.Option(help="DICOM: the SeriesInstanceUID, or a unique ending of it; see `series`.", metavar="UID"),
+]
+TiltedGantry = Annotated[
+    Literal["resample", "refuse"],
+    typer.Option("--tilt", help="DICOM: bring slices of a tilted gantry to an upright grid, or refuse them."),
 ]
 WriteDicom = Annotated[
     bool | None,

@@ -27,6 +27,7 @@ from tumorspread.cli.options import (
     Split,
     Threads,
     Threshold,
+    TiltedGantry,
     WriteDicom,
 )
 from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, refuse_existing, say, tell
@@ -54,6 +55,7 @@ def analyse(
     radiomics: Radiomics = False,
     lobes: Lobes = None,
     series: Series = None,
+    tilt: TiltedGantry = "resample",
     dicom: WriteDicom = None,
     rtstruct: Rtstruct = False,
     device: Device = None,
@@ -88,7 +90,7 @@ def analyse(
         )
         clock = Clock()
         with clock.stage("read"):
-            volume = read(scan, series=series)
+            volume = read(scan, series=series, tilt=tilt)
         with progress_bar("segmenting") as progress:
             analysis = pipeline.analyse(
                 volume,
@@ -114,6 +116,7 @@ def measure(
     radiomics: Radiomics = False,
     lobes: Lobes = None,
     series: Series = None,
+    tilt: TiltedGantry = "resample",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -132,7 +135,7 @@ def measure(
     from tumorspread.scan.read import read, read_mask
 
     with open_folder(out, force=force) as folder:
-        volume = read(scan, series=series)
+        volume = read(scan, series=series, tilt=tilt)
         drawn = read_mask(mask, volume, label=label, roi=roi)
         analysis = pipeline.measure(
             volume,
@@ -151,6 +154,7 @@ def predict(
     probability: Annotated[bool, typer.Option("--probability", help="Write probabilities, 0 to 1.")] = False,
     threshold: Threshold = None,
     series: Series = None,
+    tilt: TiltedGantry = "resample",
     device: Device = None,
     engine: Engine = "auto",
     precision: Precision = "auto",
@@ -176,7 +180,9 @@ def predict(
     predictor = Predictor(
         weights, device=device, engine=engine, precision=precision, threads=threads, max_ram_gib=max_ram
     )
-    volume = predictor.read(scan, series=series)
+    volume = predictor.read(scan, series=series, tilt=tilt)
+    for remark in volume.remarks:
+        say(f"note: {remark.text}")
     with progress_bar("segmenting") as progress:
         if probability:
             result = predictor.probability(volume, progress=progress)
@@ -193,6 +199,7 @@ def convert(
     spacing: Annotated[str | None, typer.Option(help="Slices: voxel spacing in mm.", metavar="Z,Y,X")] = None,
     window: Annotated[str | None, typer.Option(help="Slices: HU of black and of white.", metavar="LOW,HIGH")] = None,
     series: Series = None,
+    tilt: TiltedGantry = "resample",
     force: Force = False,
 ) -> None:
     """Read a scan of any kind and write it as NIfTI.
@@ -210,7 +217,7 @@ def convert(
     _check_target(out, force)
     spacing_mm = parse_triple(spacing, "--spacing")
     window_hu = parse_pair(window, "--window")
-    volume = read(scan, series=series, spacing_mm=spacing_mm, window_hu=window_hu)
+    volume = read(scan, series=series, tilt=tilt, spacing_mm=spacing_mm, window_hu=window_hu)
     write_nifti(volume, out)
     for remark in volume.remarks:
         say(f"note: {remark.text}")

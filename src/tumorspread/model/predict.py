@@ -25,6 +25,7 @@ from tumorspread.model.unet import UNet, fold_norms
 from tumorspread.model.weights import load_weights
 from tumorspread.model.zoo import LUNG, find_weights
 from tumorspread.scan.checks import check_ct
+from tumorspread.scan.dicom import Tilt
 from tumorspread.scan.read import read, scan_kind
 from tumorspread.scan.volume import Remark, Volume
 
@@ -100,7 +101,7 @@ class Predictor:
         """
         self.engine(np.zeros((1, 1, *self.info.tile), np.float32))
 
-    def read(self, path: Path, *, series: str | None = None) -> Volume:
+    def read(self, path: Path, *, series: str | None = None, tilt: Tilt = "resample") -> Volume:
         """Read a scan for these weights; those trained on grey images take pictures too.
 
         A picture has no millimetres: each of its pixels counts as 1 mm, which plays no part in a mask.
@@ -108,13 +109,14 @@ class Predictor:
         Args:
             path: as `tumorspread.read` takes it.
             series: for DICOM, the SeriesInstanceUID or a unique ending of it.
+            tilt: for DICOM, whether a tilted gantry is resampled or refused.
 
         Raises:
             ReadError, GeometryError: see `tumorspread.read`.
         """
         if self.info.preprocess.intensity == "gray" and scan_kind(path) == "image":
             return read(path, spacing_mm=(1.0, 1.0, 1.0))
-        return read(path, series=series)
+        return read(path, series=series, tilt=tilt)
 
     def mask(
         self, scan: Volume, *, threshold: float | None = None, progress: Progress | None = None

@@ -43,7 +43,8 @@ class Draft:
         source: the series that it was read from.
         tracking_uids: one for each lesion of the findings, the same in every object.
         date, time: when the results were made, as DICOM writes it.
-        is_on_slices: whether slice i of the label map is slice i of the series; not after a resampling.
+        is_on_slices: whether the label map has the pixels of the series; resampled for a tilted gantry, it has its
+            slices alone.
     """
 
     analysis: Analysis
@@ -93,8 +94,8 @@ def version(origin: Origin) -> str:
 
 
 def algorithm_name(origin: Origin) -> str:
-    """What drew the outlines."""
-    return f"{MAKER} {origin.weights}"[:64] if origin.weights else f"mask {origin.mask_source}"[:64]
+    """What drew the outlines; not by the name of a mask's file, which may be a patient's."""
+    return f"{MAKER} {origin.weights}"[:64] if origin.weights else "mask brought along"
 
 
 def parameters(origin: Origin) -> dict[str, str]:

@@ -11,13 +11,14 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 
 from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from tumorspread.errors import GeometryError, OutputError
+from tumorspread.errors import GeometryError, OutputError, ReadError
 from tumorspread.pipeline import Analysis
 from tumorspread.report.dicom_draft import Draft
 from tumorspread.report.dicom_rtstruct import structure_set
@@ -27,6 +28,8 @@ from tumorspread.scan.bundle import plain
 from tumorspread.scan.dicom_source import Source, read_source
 
 RESAMPLED = "gantry_tilt_resampled"
+# What highdicom lets out on headers that hold other values than the standard allows.
+HIGHDICOM_FAULTS = (AttributeError, KeyError, IndexError, ValueError, TypeError, OverflowError)
 
 
 def write_dicom_results(
@@ -54,7 +57,7 @@ def write_dicom_results(
         lesion it says so), `rtstruct.dcm`. Each appears whole or not at all.
 
     Raises:
-        ReadError: the scan cannot be read, or has no UID of study, series or instance.
+        ReadError: the scan cannot be read, has no UID of study, series or instance, or headers too damaged to refer to.
         GeometryError: the analysis lies on another grid than the series.
         OutputError: the folder cannot be written to.
     """
@@ -62,17 +65,27 @@ def write_dicom_results(
     stamp = (moment.strftime("%Y%m%d"), moment.strftime("%H%M%S"))
     source = read_source(scan, series=series, made_at=stamp, change=deidentify)
     draft = _draft(analysis, source, scan.name)
-    objects: dict[str, Dataset] = {}
     with warnings.catch_warnings(), disable_value_validation():
         # highdicom warns of names and identifiers of the scan, with the values in the text.
         warnings.simplefilter("ignore")
-        seg = segmentation(draft) if analysis.findings.lesions else None
-        if seg is not None:
-            objects["seg.dcm"] = seg
-        objects["report-sr.dcm"] = measurement_report(draft, seg)
-        if rtstruct and analysis.findings.lesions:
-            objects["rtstruct.dcm"] = structure_set(draft)
-        return tuple(_write(_flagged(made, source), folder / name) for name, made in objects.items())
+        try:
+            files = {name: _packed(made, source) for name, made in _objects(draft, rtstruct).items()}
+        except HIGHDICOM_FAULTS as error:
+            # Without the text of the error, which may hold values of the header.
+            raise ReadError(
+                f"{plain(scan.name)}: its headers do not allow for DICOM results ({type(error).__name__}); export the "
+                "scan again, or leave the DICOM results out with --no-dicom"
+            ) from error
+    return tuple(_write(content, folder / name) for name, content in files.items())
+
+
+def _objects(draft: Draft, rtstruct: bool) -> dict[str, Dataset]:
+    """The objects by the name of their file."""
+    if not draft.analysis.findings.lesions:
+        return {"report-sr.dcm": measurement_report(draft, None)}
+    seg = segmentation(draft)
+    objects = {"seg.dcm": seg, "report-sr.dcm": measurement_report(draft, seg)}
+    return {**objects, "rtstruct.dcm": structure_set(draft)} if rtstruct else objects
 
 
 def _moment(analysis: Analysis) -> datetime:
@@ -83,7 +96,8 @@ def _moment(analysis: Analysis) -> datetime:
 
 def _draft(analysis: Analysis, source: Source, name: str) -> Draft:
     is_on_slices = source.grid.same_grid(analysis.lesions)
-    if not is_on_slices and all(remark.code != RESAMPLED for remark in analysis.scan.remarks):
+    is_resampled = any(remark.code == RESAMPLED for remark in analysis.scan.remarks)
+    if not is_on_slices and not (is_resampled and len(source.frames) == analysis.lesions.shape[0]):
         raise GeometryError(
             f"{plain(name)}: the analysis lies on a grid of {analysis.lesions.shape} voxels, the series on one of "
             f"{source.grid.shape}, or elsewhere; give the series that was analysed"
@@ -98,19 +112,21 @@ def _draft(analysis: Analysis, source: Source, name: str) -> Draft:
     )
 
 
-def _flagged(made: Dataset, source: Source) -> Dataset:
-    """With the flag that dates were shifted, which belongs to the instance and not to patient or study."""
+def _packed(made: Dataset, source: Source) -> bytes:
     flag = source.first.get("LongitudinalTemporalInformationModified")
     if flag:
+        # That dates were shifted belongs to the instance, not to patient or study, which highdicom copies.
         made.LongitudinalTemporalInformationModified = flag
-    return made
+    stream = BytesIO()
+    made.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
 
 
-def _write(made: Dataset, path: Path) -> Path:
+def _write(content: bytes, path: Path) -> Path:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        made.save_as(unfinished, enforce_file_format=True)
+        unfinished.write_bytes(content)
         os.replace(unfinished, path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

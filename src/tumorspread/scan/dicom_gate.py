@@ -1,4 +1,4 @@
-"""The gate of a DICOM series: is it one complete, regular, upright stack of slices?
+"""The gate of a DICOM series: is it one complete, regular stack of slices, and does it stand upright?
 
 We judge it ourselves: ITK and GDCM load a missing slice with the spacing averaged (+2.6 % volume), a
 duplicated one with the spacing halved and a tilted gantry as if upright, all without a word. Geometry: DICOM
@@ -25,19 +25,34 @@ OFF_GRID_TOLERANCE = 0.1
 SAME_PLACE_MM = 0.01
 # Direction cosines and pixel spacings that differ less are rounding: 0.05 mm over 512 pixels.
 SAME_NUMBER_TOLERANCE = 1e-4
+# Gantries tilt by up to 30 degrees; a stack that leans more has wrong positions or orientations.
+MAX_TILT_DEGREES = 45.0
 
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Slices in the order of their normal, and the affine of the volume they make (see `Volume`)."""
+    """Slices in the order of their normal, and the affine of the volume they make (see `Volume`).
+
+    Attributes:
+        frames: the slices.
+        affine: of the upright stack that the first slice begins.
+        lean_mm: how far each slice lies sideways of the one before, down and across its rows and columns: 0 in an
+            upright stack, not so with a tilted gantry.
+    """
 
     frames: tuple[Frame, ...]
     affine: NDArray[np.float64]
+    lean_mm: tuple[float, float] = (0.0, 0.0)
 
     @property
     def step_mm(self) -> float:
         """Distance between neighbouring slices."""
         return float(np.linalg.norm(self.affine[:3, 0]))
+
+    @property
+    def tilt_degrees(self) -> float:
+        """Angle between the normal of the slices and the line on which they lie; 0 in an upright stack."""
+        return float(np.degrees(np.arctan2(np.hypot(*self.lean_mm), self.step_mm)))
 
 
 def stack_frames(frames: Sequence[Frame]) -> Stack:
@@ -45,10 +60,12 @@ def stack_frames(frames: Sequence[Frame]) -> Stack:
 
     Raises:
         GeometryError: fewer than two slices; slices of different size, orientation, pixel spacing or frame of
-            reference; two at one place; a missing one; varying distances; a tilted gantry or sideways shift.
+            reference; two at one place; a missing one; varying distances; some shifted sideways.
     """
     if len(frames) < 2:
-        raise GeometryError(f"{len(frames)} slice; the distance between slices is unknown, expected 2 slices or more")
+        raise GeometryError(
+            f"{len(frames)} slice; the distance between slices is unknown, expected 2 slices or more of one series"
+        )
     _check_alike(frames)
     across, down = np.reshape(frames[0].orientation, (2, 3))
     _check_directions(frames[0], across, down)
@@ -57,13 +74,19 @@ def stack_frames(frames: Sequence[Frame]) -> Stack:
     places = np.array([frame.position_mm for frame in ordered])
     along = (places - places[0]) @ normal
     _check_steps(ordered, along)
-    _check_upright(ordered, places - places[0] - np.outer(along, normal), along)
+    drift = _drift(ordered, places - places[0] - np.outer(along, normal), along) / (len(ordered) - 1)
     affine = np.eye(4)
     affine[:3, 0] = normal * along[-1] / (len(ordered) - 1)
     affine[:3, 1] = down * ordered[0].pixel_spacing_mm[0]
     affine[:3, 2] = across * ordered[0].pixel_spacing_mm[1]
     affine[:3, 3] = places[0]
-    return Stack(tuple(ordered), affine)
+    stack = Stack(tuple(ordered), affine, (float(drift @ down), float(drift @ across)))
+    if stack.tilt_degrees > MAX_TILT_DEGREES:
+        raise GeometryError(
+            f"the slices lean by {stack.tilt_degrees:.1f} degrees against their stack, from {_label(ordered[0])} to "
+            f"{_label(ordered[-1])}; no gantry tilts so far: positions or orientations are wrong, export it again"
+        )
+    return stack
 
 
 def extent_mm(frames: Sequence[Frame]) -> float:
@@ -91,7 +114,9 @@ def _check_alike(frames: Sequence[Frame]) -> None:
     usual_reference = Counter(f.frame_of_reference for f in frames).most_common(1)[0][0]
     strays = [f.file for f in frames if f.frame_of_reference != usual_reference]
     if strays:
-        raise GeometryError(f"slices of several frames of reference, so not one scan: {plain_list(strays)} differ")
+        raise GeometryError(
+            f"slices of several frames of reference, so not one scan: {plain_list(strays)} differ; give one alone"
+        )
 
 
 def _check_directions(frame: Frame, across: NDArray[np.float64], down: NDArray[np.float64]) -> None:
@@ -103,7 +128,10 @@ def _check_directions(frame: Frame, across: NDArray[np.float64], down: NDArray[n
             "at right angles; the scan's orientation is unknown, export it again"
         )
     if min(frame.pixel_spacing_mm) <= 0:
-        raise GeometryError(f"{plain(frame.file)}: PixelSpacing {list(frame.pixel_spacing_mm)}; expected above 0 mm")
+        raise GeometryError(
+            f"{plain(frame.file)}: PixelSpacing {list(frame.pixel_spacing_mm)}; expected above 0 mm, "
+            "export the scan again"
+        )
 
 
 def _check_steps(frames: Sequence[Frame], along: NDArray[np.float64]) -> None:
@@ -124,7 +152,8 @@ def _check_steps(frames: Sequence[Frame], along: NDArray[np.float64]) -> None:
         worst = int(np.abs(steps - typical).argmax())
         raise GeometryError(
             f"the distance between slices varies from {steps.min():.3f} to {steps.max():.3f} mm, "
-            f"oddest between {_label(frames[worst])} and {_label(frames[worst + 1])}; expected one distance"
+            f"oddest between {_label(frames[worst])} and {_label(frames[worst + 1])}; expected one distance, "
+            "export the original series"
         )
 
 
@@ -142,23 +171,19 @@ def _missing(frames: Sequence[Frame], steps: NDArray[np.float64], typical: float
     return text + "; export the whole series, or only the part to be read"
 
 
-def _check_upright(frames: Sequence[Frame], sideways: NDArray[np.float64], along: NDArray[np.float64]) -> None:
+def _drift(frames: Sequence[Frame], sideways: NDArray[np.float64], along: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far the last slice lies sideways of the first, where all others lie on the line between them."""
     tolerance = OFF_GRID_TOLERANCE * min(frames[0].pixel_spacing_mm)
     if np.linalg.norm(sideways, axis=1).max() <= tolerance:
-        return
+        return np.zeros(3)
     drift = np.outer(along / along[-1], sideways[-1])
-    bends = np.linalg.norm(sideways - drift, axis=1)
-    if bends.max() <= tolerance:
-        angle = np.degrees(np.arctan2(np.linalg.norm(sideways[-1]), along[-1]))
-        raise GeometryError(
-            f"the slices lean by {angle:.2f} degrees against their stack (gantry tilt); expected an upright "
-            "stack: correct the tilt by resampling first"
-        )
+    if np.linalg.norm(sideways - drift, axis=1).max() <= tolerance:
+        return np.asarray(sideways[-1])
     centre = np.median(sideways, axis=0)
     worst = int(np.linalg.norm(sideways - centre, axis=1).argmax())
     shift = float(np.linalg.norm(sideways[worst] - centre))
     raise GeometryError(
-        f"{_label(frames[worst])} is shifted sideways by {shift:.1f} mm against the rest; give one scan"
+        f"{_label(frames[worst])} is shifted sideways by {shift:.1f} mm against the rest; give one scan alone"
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from pydicom.multival import MultiValue
 from pydicom.valuerep import validate_value
 
 from tumorspread.errors import ReadError
-from tumorspread.scan.bundle import Bundle, open_bundle, plain, short
-from tumorspread.scan.dicom import find_uid
-from tumorspread.scan.dicom_frames import PYDICOM_FAULTS, Header, frames_of
-from tumorspread.scan.dicom_gate import stack_frames
+from tumorspread.scan.bundle import Bundle, plain, short
+from tumorspread.scan.dicom import find_stack
+from tumorspread.scan.dicom_dir import open_dicom
+from tumorspread.scan.dicom_frames import PYDICOM_FAULTS
 from tumorspread.scan.volume import Volume
 
 # What a result is filed by; taken as it stands, since another spelling would be another patient or study.
@@ -50,6 +50,8 @@ _MAY_BE_EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
+# What slices of one scan share; where they do not, results would be filed with somebody, but with whom?
+_SHARED = ("PatientID", "StudyInstanceUID")
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
 _SEXES = ("M", "F", "O", "")
 
@@ -61,7 +63,8 @@ class Source:
     Attributes:
         images: the headers, one a file, in the order of the volume's slices; see `read_source` for what they hold.
         frames: for each slice of the volume its image, as an index of `images`, and its frame in that, both from 0.
-        grid: the volume's place as the slices give it: affine as in `Volume`, and shape.
+        grid: affine and shape as the slices give them. Of a tilted gantry the volume that was read has the same slices
+            on larger planes.
     """
 
     images: tuple[Any, ...]
@@ -89,7 +92,7 @@ def read_source(
     """Read the headers of the series that `read_dicom` reads.
 
     Args:
-        path: folder, zip or file, as for `read_dicom`.
+        path: folder, zip, DICOMDIR or file, as for `read_dicom`.
         series: as for `read_dicom`.
         made_at: date (YYYYMMDD) and time (HHMMSS) of the results. They stand in each header as ContentDate and
             ContentTime, so that `change` shifts them as it shifts the others.
@@ -101,31 +104,23 @@ def read_source(
         series' UID, the same on every run.
 
     Raises:
-        ReadError: as `read_dicom`; or no UID of study, series or instance.
+        ReadError: as `read_dicom`; or no UID of study, series or instance, or several patients or studies.
         GeometryError: as `read_dicom`.
     """
-    uid = find_uid(path, series=series)
-    with open_bundle(path) as bundle, warnings.catch_warnings(), disable_value_validation():
+    stack = find_stack(path, series=series)
+    order = {file: place for place, file in enumerate(dict.fromkeys(frame.file for frame in stack.frames))}
+    with open_dicom(path) as (bundle, _), warnings.catch_warnings(), disable_value_validation():
         warnings.simplefilter("ignore")
-        headers = _headers(bundle, uid)
-        stack = stack_frames([frame for header in headers.values() for frame in frames_of(header)])
-        order = {file: place for place, file in enumerate(dict.fromkeys(frame.file for frame in stack.frames))}
-        images = tuple(_image(bundle.name, headers[file], made_at, change) for file in order)
+        images = tuple(_image(bundle.name, file, _read(bundle, file), made_at, change) for file in order)
+    _check_shared(bundle.name, images)
+    for image in images:
+        # A multi-frame file has it in its functional groups.
+        if "NumberOfFrames" not in image and not image.get("SliceThickness"):
+            image.SliceThickness = f"{stack.step_mm:.6g}"
     frames = tuple((order[frame.file], frame.index) for frame in stack.frames)
     # One byte stands for all voxels: only shape and affine are asked for.
     voxels = np.broadcast_to(np.uint8(0), (len(frames), *stack.frames[0].size))
     return Source(images, frames, Volume(voxels, stack.affine))
-
-
-def _headers(bundle: Bundle, uid: str) -> dict[str, Header]:
-    """The CT slices of that series by file, one for each SOP instance."""
-    found: dict[str, Header] = {}
-    for file in bundle.files:
-        if bundle.kind(file) == "dicom":
-            header = Header(file, _read(bundle, file))
-            if header.text("SeriesInstanceUID") == uid and header.is_ct_slice:
-                found.setdefault(header.text("SOPInstanceUID") or file, header)
-    return {header.file: header for header in found.values()}
 
 
 def _read(bundle: Bundle, file: str) -> Any:
@@ -137,24 +132,37 @@ def _read(bundle: Bundle, file: str) -> Any:
 
 
 def _image(
-    name: str, header: Header, made_at: tuple[str, str] | None, change: Callable[[Dataset], Dataset] | None
+    name: str,
+    file: str,
+    dataset: Any,
+    made_at: tuple[str, str] | None,
+    change: Callable[[Dataset], Dataset] | None,
 ) -> Dataset:
-    dataset = header.dataset
     try:
         if made_at is not None:
             dataset.ContentDate, dataset.ContentTime = made_at
         image = _taken(dataset if change is None else change(dataset))
     except PYDICOM_FAULTS as error:
-        raise ReadError(f"{plain(header.file)}: damaged DICOM attributes ({short(error)}); export it again") from error
+        raise ReadError(f"{plain(file)}: damaged DICOM attributes ({short(error)}); export it again") from error
     missing = [keyword for keyword in _NEEDED if not image.get(keyword)]
     if missing:
         raise ReadError(
-            f"{name}: {plain(header.file)} has no {missing[0]}, so results cannot refer to it; export the series "
+            f"{name}: {plain(file)} has no {missing[0]}, so results cannot refer to it; export the series "
             "again, or leave the DICOM results out with --no-dicom"
         )
     if not image.get("FrameOfReferenceUID"):
         image.FrameOfReferenceUID = made_uid(image.SeriesInstanceUID, "frame of reference")
     return image
+
+
+def _check_shared(name: str, images: Sequence[Dataset]) -> None:
+    for keyword in _SHARED:
+        count = len({str(image.get(keyword) or "") for image in images})
+        if count > 1:
+            raise ReadError(
+                f"{name}: {count} values of {keyword} in one series, so results cannot be filed; give one scan, "
+                "or leave the DICOM results out with --no-dicom"
+            )
 
 
 def made_uid(*parts: str) -> str:
@@ -180,7 +188,7 @@ def _value(dataset: Dataset, keyword: str) -> Any:
         return None
     element = dataset[keyword]
     value = element.value
-    if element.is_empty:
+    if element.is_empty or (element.VR == "UI" and isinstance(value, MultiValue)):
         return None
     if element.VR in ("PN", "LO", "SH", "LT", "CS", "UI") and keyword not in _GEOMETRY:
         value = ("\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)).strip()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tumorspread.errors import MaskError, ReadError
 from tumorspread.scan.bundle import Bundle, Kind, file_kind, open_bundle, plain
-from tumorspread.scan.dicom import read_dicom
+from tumorspread.scan.dicom import Tilt, read_dicom
 from tumorspread.scan.nifti import read_nifti
 from tumorspread.scan.rtstruct import read_contours
 from tumorspread.scan.slices import IMAGE_SUFFIXES, read_slices
@@ -30,6 +30,7 @@ def read(
     path: str | Path,
     *,
     series: str | None = None,
+    tilt: Tilt = "resample",
     spacing_mm: Triple | None = None,
     window_hu: tuple[float, float] | None = None,
 ) -> Volume:
@@ -37,7 +38,9 @@ def read(
 
     Args:
         path: file, folder or zip; what it is, its bytes say.
-        series: for DICOM, the SeriesInstanceUID or a unique ending of it.
+        series: for DICOM, the SeriesInstanceUID or a unique ending of it; by default see `choose_series`.
+        tilt: for DICOM, whether a tilted gantry is resampled to an upright grid or refused. Other kinds of scans are
+            refused in any case where their axes are not at right angles.
         spacing_mm: for slices, (z, y, x).
         window_hu: for slices, the HU of black and white.
 
@@ -58,7 +61,7 @@ def read(
             f"{_SHOWN[kind]}, which carries its own: leave them out"
         )
     if kind == "dicom":
-        return read_dicom(path, series=series)
+        return read_dicom(path, series=series, tilt=tilt)
     if kind == "image":
         return read_slices(path, spacing_mm=spacing_mm, window_hu=window_hu)
     return read_nifti(path)
