@@ -15,7 +15,7 @@ from tumorspread.pacs.durable import move_folder
 from tumorspread.pacs.queue import Queue
 from tumorspread.pacs.series import Series
 from tumorspread.scan.bundle import open_bundle
-from tumorspread.scan.dicom_frames import HEADER_TAGS, Header, read_dataset
+from tumorspread.scan.dicom_frames import read_header
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +141,8 @@ def _holds_ct(series: Series) -> bool:
     with open_bundle(series.slices) as bundle:
         for file in bundle.files:
             try:
-                if Header(file, read_dataset(bundle, file, HEADER_TAGS, pixels=False)).is_ct_slice:
+                header = read_header(bundle, file)
+                if header is None or header.is_ct_slice:
                     return True
             except TumorspreadError:
                 return True
