@@ -36,7 +36,7 @@ def no_sync(monkeypatch):
 
 
 def make_slice(number, series, study, frame, *, size=64) -> Dataset:
-    """Slice `number` of a chest-like block: air, with a dense ball about slice 15."""
+    """Slice `number` of a chest-like block: air in a wall of soft tissue, with a dense ball about slice 15."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -56,7 +56,8 @@ def make_slice(number, series, study, frame, *, size=64) -> Dataset:
     dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
     y, x = np.mgrid[:size, :size]
     ball = (1.5 * (y - 30)) ** 2 + (1.5 * (x - 30)) ** 2 + (2.5 * (number - 15)) ** 2 < 15**2
-    dataset.PixelData = np.where(ball, 1400, 24).astype(np.uint16).tobytes()
+    wall = np.maximum(abs(y - size / 2), abs(x - size / 2)) > size * 0.4
+    dataset.PixelData = np.where(ball, 1400, np.where(wall, 1064, 24)).astype(np.uint16).tobytes()
     dataset["PixelData"].VR = "OW"
     return dataset
 

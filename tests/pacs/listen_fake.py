@@ -8,5 +8,5 @@ from tumorspread.cli import main
 from tumorspread.pacs import analysis
 
 if __name__ == "__main__":
-    analysis.SeriesAnalysis = lambda *_: fake_analysis.analyse
+    analysis.SeriesAnalysis = lambda *_, **__: fake_analysis.analyse
     main()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tumorspread.cli.options import Device, Engine, OperatingPoint, Precision, Threads
+from tumorspread.cli.options import Device, Engine, MaxRam, OperatingPoint, Precision, Rtstruct, Threads
 from tumorspread.cli.terminal import say
 from tumorspread.errors import NetworkError
 
@@ -63,10 +63,12 @@ def listen(
         str, typer.Option("--weights", "-w", help="Weights file, or `lung`: those that come with the package.")
     ] = "lung",
     point: OperatingPoint = "balanced",
+    rtstruct: Rtstruct = False,
     device: Device = None,
     engine: Engine = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
+    max_ram: MaxRam = None,
 ) -> None:
     """Receive CT series from a PACS, analyse them, and send SEG and SR back.
 
@@ -102,7 +104,7 @@ def listen(
         keep_s=keep_days * 86400,
         retry_failed=retry_failed,
     )
-    analysis = ChildAnalysis(SeriesAnalysis(weights, point, engine, precision, threads, device))
+    analysis = ChildAnalysis(SeriesAnalysis(weights, point, engine, precision, threads, device, max_ram, rtstruct))
     stop = _stop_by_signal()
     try:
         run(seat, analysis, stop, started=lambda: say(f"listening as {aet} at {bind}:{port}; Ctrl-C stops"))

@@ -19,7 +19,8 @@ class SeriesAnalysis:
     Attributes:
         weights: a weights file, or the name of weights that come with the package.
         point: operating point, see `tumorspread.analyse`.
-        engine, precision, threads, device: see `Predictor`.
+        engine, precision, threads, device, max_ram_gib: see `Predictor`.
+        rtstruct: also the contours, as a structure set.
     """
 
     weights: str = "lung"
@@ -28,6 +29,8 @@ class SeriesAnalysis:
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     threads: int | None = None
     device: str | None = None
+    max_ram_gib: float | None = None
+    rtstruct: bool = False
 
     def __call__(self, series: Path, out: Path) -> Sequence[Path]:
         """Analyse the series in a folder and write the results into another.
@@ -44,12 +47,17 @@ class SeriesAnalysis:
         from tumorspread.scan.read import read
 
         analysis = analyse(read(series), self._predictor, source="series", point=self.point)
-        return write_dicom_results(analysis, series, out)
+        return write_dicom_results(analysis, series, out, rtstruct=self.rtstruct)
 
     @cached_property
     def _predictor(self) -> Predictor:
         from tumorspread.model.predict import Predictor
 
         return Predictor(
-            self.weights, device=self.device, engine=self.engine, precision=self.precision, threads=self.threads
+            self.weights,
+            device=self.device,
+            engine=self.engine,
+            precision=self.precision,
+            threads=self.threads,
+            max_ram_gib=self.max_ram_gib,
         )
