@@ -38,6 +38,9 @@ VERBS = (
     "average",
     "quantise",
     "export",
+    "listen",
+    "fetch",
+    "store",
     "bench",
     "deidentify",
 )
