@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tumorspread.measurement.findings import Findings
     from tumorspread.measurement.measured import MeasureOptions
     from tumorspread.pipeline import Analysis, analyse, measure
+    from tumorspread.scan.dicom import list_series
     from tumorspread.scan.nifti import write_nifti
     from tumorspread.scan.read import read, read_labels, read_mask
     from tumorspread.scan.volume import Volume
@@ -32,6 +33,7 @@ _HOMES = {
     "Volume": "scan.volume",
     "analyse": "pipeline",
     "follow": "followup.follow",
+    "list_series": "scan.dicom",
     "measure": "pipeline",
     "open_visit": "followup.follow",
     "read": "scan.read",
@@ -52,6 +54,7 @@ __all__ = [
     "__version__",
     "analyse",
     "follow",
+    "list_series",
     "measure",
     "open_visit",
     "read",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import struct
 import zlib
 
 import numpy as np
@@ -144,6 +146,66 @@ def test_lossy_compression_is_read_and_flagged(series, truth_hu, syntax, options
 def test_jpeg_that_its_codec_would_fill_up_in_silence_is_refused(jpeg_series, change, capfd):
     with pytest.raises(ReadError, match=r"slice_02.dcm: pixels in JPEG Lossless.* cannot be decoded .*Corrupt JPEG"):
         read_dicom(jpeg_series(change))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, JPEG_P14_FIRST])
+def test_packed_pixels_that_claim_another_size_are_refused_before_they_take_memory(
+    series, repack_as_jpeg, reading_child, syntax
+):
+    """60000 x 60000 pixels took 7 GiB and 22 s."""
+    folder = series()
+    for file in folder.iterdir():
+        if syntax == JPEG_P14_FIRST:
+            repack_as_jpeg(file)
+        dataset = pydicom.dcmread(file)
+        if syntax != JPEG_P14_FIRST:
+            dataset.compress(syntax, generate_instance_uid=False)
+        (frame,) = map(bytearray, generate_frames(dataset.PixelData, number_of_frames=1))
+        if syntax == JPEG2000Lossless:
+            size = frame.index(b"\xff\x51")
+            for place in (6, 10, 22, 26):
+                struct.pack_into(">I", frame, size + place, 60000)
+        else:
+            header = re.search(rb"\xff[\xc3\xf7]", frame).start()
+            struct.pack_into(">HH", frame, header + 5, 60000, 60000)
+        dataset.PixelData = encapsulate([bytes(frame)])
+        dataset.save_as(file)
+    found = reading_child.read(folder)
+    assert found["error"] == "ReadError"
+    assert "slice_00.dcm" in found["message"]
+    assert "(60000, 60000, 1), expected (36, 34, 1)" in found["message"]
+    assert found["mib"] < 64
+
+
+@pytest.mark.parametrize(
+    ("frame", "size"),
+    [
+        (b"\xff\xd8\xff\xff\xff\xe0\0\4ab\xff\xc3\0\x0b\x0c\0\x24\0\x22\1", (36, 34, 1)),
+        (b"\xff\xd8\xff\xf7\0\x0b\x08\1\0\2\0\3", (256, 512, 3)),
+    ],
+    ids=["fill bytes and a segment before", "JPEG-LS of three samples"],
+)
+def test_the_size_is_read_where_the_frame_header_stands(frame, size):
+    assert dicom_codec._jpeg_size(frame) == size
+
+
+@pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_rle_that_lost_bytes_is_refused(series, place):
+    def change(slices):
+        for dataset in slices:
+            dataset.compress(RLELossless, generate_instance_uid=False)
+        (frame,) = generate_frames(slices[2].PixelData, number_of_frames=1)
+        at = int(place * len(frame))
+        slices[2].PixelData = encapsulate([frame[:at] + frame[at + 50 :]])
+
+    with pytest.raises(ReadError, match=r"slice_02.dcm: pixels in RLE Lossless cannot be decoded"):
+        read_dicom(series(change))
+
+
+def test_padding_before_the_end_of_a_jpeg_is_no_damage(jpeg_series, truth_hu, capfd):
+    folder = jpeg_series(lambda frame: frame[: frame.rindex(b"\xff\xd9")] + bytes(4) + b"\xff\xd9")
+    assert np.array_equal(read_dicom(folder).voxels, truth_hu(6))
     assert capfd.readouterr().err == ""
 
 

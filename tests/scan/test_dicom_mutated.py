@@ -28,6 +28,7 @@ from pydicom.uid import (
 SLICES, VICTIM = 4, 2
 PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 PACKED = (RLELossless, JPEG2000Lossless, JPEGLSLossless)
+REAL = Path(pydicom.data.get_testdata_file("DICOMDIR")).parent / "98892001" / "CT5N"
 MAX_MIB, MAX_SECONDS = 1024, 30
 # Lengths and numbers that overflow, wrap or ask for all the memory there is.
 ODD_NUMBERS = [struct.pack("<I", n) for n in (0, 1, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 0xFFFFFFFE, 0xFFFFFFFF)]
@@ -57,6 +58,7 @@ def bases(tmp_path_factory, make_slices, make_enhanced, repack_as_jpeg):
         folder.mkdir()
         save_as(make_enhanced(make_slices(SLICES)), syntax, folder / "frames.dcm")
         found[name] = folder, "frames.dcm"
+    found["real"] = shutil.copytree(REAL, root / "real"), sorted(file.name for file in REAL.iterdir())[VICTIM]
     found["DICOMDIR"] = make_medium(root / "medium", make_slices(SLICES)), "DICOMDIR"
     return found
 
@@ -161,7 +163,9 @@ def compare(folder: Path, voxels):
         assert any(np.array_equal(plane, hu) for hu in theirs)
 
 
-BASES = st.sampled_from([*(s.name for s in (*PLAIN, *PACKED)), "JPEG lossless", "enhanced", "enhanced RLE", "DICOMDIR"])
+BASES = st.sampled_from(
+    [*(s.name for s in (*PLAIN, *PACKED)), "JPEG lossless", "enhanced", "enhanced RLE", "real", "DICOMDIR"]
+)
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 
 

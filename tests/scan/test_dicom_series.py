@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from pydicom.uid import generate_uid
@@ -138,9 +140,13 @@ def test_a_folder_without_dicom_has_no_table(tmp_path):
 
 @pytest.mark.real
 def test_two_kernels_of_a_real_scan_are_told_apart_and_the_soft_one_is_read(shared_data, tmp_path):
-    for name in ("Lung_Dx-A0002_B70f", "Lung_Dx-A0002_B40f"):
-        (tmp_path / name).symlink_to(shared_data / "dicom" / name)
-    rows = {}
-    for name in ("Lung_Dx-A0002_B70f", "Lung_Dx-A0002_B40f"):
-        (rows[name],) = [row for row in list_series(tmp_path / name) if row.kind == "CT"]
-    assert [row.kernel for row in rows.values()] == ["B70f", "B40f"]
+    for name in ("B70f", "B40f"):
+        shutil.copytree(shared_data / "dicom" / f"Lung_Dx-A0002_{name}", tmp_path / name)
+    rows = [row for row in list_series(tmp_path) if row.kind == "CT"]
+    assert [(row.kernel, row.slices, row.plane, row.is_complete) for row in rows] == [
+        ("B70f", 30, "axial", True),
+        ("B40f", 30, "axial", True),
+    ]
+    volume = read_dicom(tmp_path)
+    assert np.array_equal(volume.voxels, read_dicom(tmp_path / "B40f").voxels)
+    assert [remark.code for remark in volume.remarks] == ["series_chosen"]

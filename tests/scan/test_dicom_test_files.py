@@ -57,6 +57,7 @@ def test_it_is_read_or_refused_in_one_line(file, reading_child):
 CT_FILES = [file for file in FILES if (known := truth(file)) is not None and known[1].ndim == 2]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 @pytest.mark.parametrize("file", CT_FILES, ids=lambda file: file.name)
 def test_a_slice_beside_one_a_step_further_is_read_as_pydicom_reads_it(file, tmp_path, reading_child):
     dataset, hu = truth(file)

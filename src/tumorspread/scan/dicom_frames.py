@@ -169,6 +169,8 @@ def _damaged(file: str, error: BaseException) -> ReadError:
 def _read(stream: BinaryIO, tags: Sequence[int], *, pixels: bool) -> Any:
     check_inflated(stream)
     dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=True, specific_tags=list(tags))
+    # It keeps the stream otherwise, and with it the beginning of every file.
+    dataset.buffer = None
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
@@ -215,7 +217,7 @@ def _frame(header: Header, index: int, places: Sequence[Any]) -> Frame:
     file, dataset = header.file, header.dataset
     rows, columns = (int(value_of(dataset, keyword) or 0) for keyword in ("Rows", "Columns"))
     if rows < 1 or columns < 1 or int(value_of(dataset, "SamplesPerPixel") or 1) != 1:
-        raise ReadError(f"{plain(file)}: not a grey image with rows and columns; expected a CT slice")
+        raise ReadError(f"{plain(file)}: not a grey image with rows and columns; expected a CT slice, take it away")
     x, y, z = _numbers(file, places, ("PlanePositionSequence", "ImagePositionPatient"), 3)
     row, column = _numbers(file, places, ("PixelMeasuresSequence", "PixelSpacing"), 2)
     thickness = _find(places, ("PixelMeasuresSequence", "SliceThickness"))
@@ -242,9 +244,12 @@ def _rescale(file: str, places: Sequence[Any]) -> tuple[float, float]:
     if slope is None or intercept is None:
         raise ReadError(f"{plain(file)}: no RescaleSlope or RescaleIntercept; expected a CT in HU, export it again")
     if unit and str(unit).strip().upper() != "HU":
-        raise ReadError(f"{plain(file)}: values in {plain(str(unit))} (RescaleType); expected HU")
+        raise ReadError(f"{plain(file)}: values in {plain(str(unit))} (RescaleType); expected HU, take it away")
     if not np.isfinite([slope, intercept]).all() or slope == 0:
-        raise ReadError(f"{plain(file)}: RescaleSlope {slope}, RescaleIntercept {intercept}; expected finite, not 0")
+        raise ReadError(
+            f"{plain(file)}: RescaleSlope {slope}, RescaleIntercept {intercept}; expected finite, not 0: export it "
+            "again"
+        )
     return float(slope), float(intercept)
 
 

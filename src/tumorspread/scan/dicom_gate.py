@@ -63,8 +63,10 @@ def stack_frames(frames: Sequence[Frame]) -> Stack:
             reference; two at one place; a missing one; varying distances; some shifted sideways.
     """
     if len(frames) < 2:
+        names = plain_list(frame.file for frame in frames) or "none"
         raise GeometryError(
-            f"{len(frames)} slice; the distance between slices is unknown, expected 2 slices or more of one series"
+            f"{len(frames)} slice ({names}); the distance between slices is unknown, expected 2 slices or more of one "
+            "series: give its folder"
         )
     _check_alike(frames)
     across, down = np.reshape(frames[0].orientation, (2, 3))

@@ -33,8 +33,8 @@ PLAIN_SYNTAXES = (
     ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian,
 )  # fmt: skip
 _INT16 = np.iinfo(np.int16)
-# A CT matrix has 512 to 2048 pixels an edge; codecs take memory for what a damaged header asks for.
-MAX_PLANE_PIXELS = 2**26
+# A CT matrix has 512 to 2048 pixels an edge; codecs take 40 bytes a pixel for what a damaged header asks for.
+MAX_PLANE_PIXELS = 2**24
 
 
 def read_hu(bundle: Bundle, frames: Sequence[Frame]) -> NDArray[Any]:
