@@ -12,13 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.pixels import iter_pixels
+from pydicom.uid import JPEG2000, HTJ2KLossless, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from tumorspread.errors import ReadError
-from tumorspread.scan.bundle import short
+from tumorspread.scan.bundle import plain, short
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS
 
 # A slice of CT has up to 4096 x 4096 pixels; a damaged header asks a decoder for 65535 x 65535.
 MAX_FRAME_PIXELS = 2**26
+# Codecs for masks. Not gdcm: it ends the whole process where it meets a frame that it does not like.
+PLUGINS = {
+    RLELossless: "pydicom",
+    JPEGLSLossless: "pyjpegls",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+    HTJ2KLossless: "pylibjpeg",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +70,8 @@ class FramePixels:
             ReadError: truncated, or not decodable.
         """
         syntax = self.dataset.file_meta.TransferSyntaxUID
+        if not indices:
+            return iter(())
         if not syntax.is_compressed or syntax.is_deflated:
             return map(self._unpack, indices)
         return self._decode(indices)
@@ -83,11 +94,18 @@ class FramePixels:
         return np.unpackbits(packed, bitorder="little")[skipped : skipped + pixels].reshape(self.size)
 
     def _decode(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+        syntax = self.dataset.file_meta.TransferSyntaxUID
+        plugin = PLUGINS.get(syntax)
+        if plugin is None:
+            raise ReadError(
+                f"{self.name}: a mask in {plain(syntax.name)}; expected it uncompressed, in run lengths (RLE), "
+                "lossless JPEG-LS or JPEG 2000: decompress it first"
+            )
         try:
-            for frame in iter_pixels(self.dataset, indices=list(indices), raw=True) if indices else ():
+            for frame in iter_pixels(self.dataset, indices=list(indices), raw=True, decoding_plugin=plugin):
                 yield np.asarray(frame).reshape(self.size)
         except PYDICOM_FAULTS as error:
-            name = self.dataset.file_meta.TransferSyntaxUID.name
             raise ReadError(
-                f"{self.name}: pixels in {name} cannot be decoded ({short(error)}); damaged, or decompress it first"
+                f"{self.name}: pixels in {syntax.name} cannot be decoded ({short(error)}); damaged, copy or export it "
+                "again"
             ) from error

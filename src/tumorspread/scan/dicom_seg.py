@@ -34,6 +34,8 @@ TYPES = ("BINARY", "FRACTIONAL", "LABELMAP")
 # A frame is on the scan's grid when no corner is further off than this share of a voxel's edge; along its normal it may
 # be more, since `dicom_gate` lets true slices be up to 0.2 of their distance off the regular grid of the volume.
 OFF_GRID_TOLERANCE, OFF_SLICE_TOLERANCE = 0.1, 0.25
+# From pixel to pixel, what is further off than this share of a voxel is another spacing or a turn, not rounding.
+SAME_STEP_TOLERANCE = 0.02
 
 Vector = NDArray[np.float64]
 
@@ -246,7 +248,8 @@ def _place(name: str, frame: _Frame, size: tuple[int, ...], scan: Volume) -> _Pl
     )
     true = np.stack([below - origin, beside - origin])
     steps = np.round(true)
-    if (np.abs(steps).sum(axis=1) != 1).any() or (steps[0] * steps[1]).any():
+    aside = np.abs(true - steps).max() > SAME_STEP_TOLERANCE
+    if aside or (np.abs(steps).sum(axis=1) != 1).any() or (steps[0] * steps[1]).any():
         spacing = "x".join(f"{np.linalg.norm(v):.4g}" for v in (frame.down_mm, frame.across_mm))
         shown = "x".join(f"{mm:.4g}" for mm in scan.spacing_mm)
         raise MaskError(
