@@ -133,6 +133,11 @@ def _contour(points, kind) -> Dataset:
     return item
 
 
+@pytest.fixture(name="new_object")
+def _new_object() -> Callable[..., Dataset]:
+    return new_object
+
+
 @pytest.fixture(name="make_slices")
 def _make_slices() -> Callable[..., list[Dataset]]:
     return make_slices

@@ -7,6 +7,7 @@ or RTSTRUCT names the series it was made on; older ones name their frame of refe
 from __future__ import annotations
 
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -118,7 +119,9 @@ def read_patient(folder: Path) -> PatientFolder:
 
 def _headers(folder: Path) -> Iterator[tuple[Path, Header | None]]:
     """Path and header of each DICOM file; None for one that is damaged."""
-    with open_bundle(folder) as bundle:
+    with open_bundle(folder) as bundle, warnings.catch_warnings():
+        # pydicom warns whenever a damaged value is touched, with the value itself in the text.
+        warnings.simplefilter("ignore")
         for file in bundle.files:
             if not _is_dicom(folder / file):
                 continue

@@ -91,23 +91,28 @@ def read_measurements(path: Path) -> tuple[MeasurementGroup, ...]:
         ReadError: missing, damaged, no structured report, one of another template, or a value that is no number.
     """
     name = plain(path.name)
+    with warnings.catch_warnings():
+        # pydicom warns whenever a damaged value is touched, with the value itself in the text.
+        warnings.simplefilter("ignore")
+        try:
+            return tuple(_group(name, item) for item in _groups(_read(path), 0))
+        except PYDICOM_FAULTS as error:
+            raise ReadError(f"{name}: a damaged report ({short(error)}); export it again") from error
+
+
+def _read(path: Path) -> Any:
+    name = plain(path.name)
     with open_bundle(path) as bundle:
         dataset = read_dataset(bundle, path.name, TAGS, pixels=False)
     header = Header(path.name, dataset)
     if header.text("SOPClassUID") not in SR_CLASSES:
         found = plain(header.text("Modality")) or "something unknown"
         raise ReadError(f"{name}: a DICOM file of {found}; expected a structured report with measurements (TID 1500)")
-    with warnings.catch_warnings():
-        # pydicom warns whenever a damaged value is touched, with the value itself in the text.
-        warnings.simplefilter("ignore")
-        try:
-            title = _code(dataset, "ConceptNameCodeSequence")
-            if title is None or (title.value, title.scheme) != (REPORT, "DCM"):
-                shown = plain(title.meaning) if title else "none"
-                raise ReadError(f"{name}: a report titled {shown}; expected an Imaging Measurement Report (TID 1500)")
-            return tuple(_group(name, item) for item in _groups(dataset, 0))
-        except PYDICOM_FAULTS as error:
-            raise ReadError(f"{name}: a damaged report ({short(error)}); export it again") from error
+    title = _code(dataset, "ConceptNameCodeSequence")
+    if title is None or (title.value, title.scheme) != (REPORT, "DCM"):
+        shown = plain(title.meaning) if title else "none"
+        raise ReadError(f"{name}: a report titled {shown}; expected an Imaging Measurement Report (TID 1500)")
+    return dataset
 
 
 def _groups(item: Any, depth: int) -> Iterator[Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -66,7 +67,8 @@ def drawing_kind(path: Path) -> Kind:
     Raises:
         ReadError: damaged, or neither.
     """
-    return _kind(path, _read(path, ["SOPClassUID", "Modality"]))
+    with _quiet():
+        return _kind(path, _read(path, ["SOPClassUID", "Modality"]))
 
 
 def read_drawing(path: Path) -> Drawing:
@@ -75,9 +77,7 @@ def read_drawing(path: Path) -> Drawing:
     Raises:
         ReadError: missing, damaged, or neither.
     """
-    with warnings.catch_warnings():
-        # pydicom warns whenever a damaged value is touched, with the value itself in the text.
-        warnings.simplefilter("ignore")
+    with _quiet():
         dataset = _read(path, TAGS)
         kind = _kind(path, dataset)
         try:
@@ -90,6 +90,14 @@ def read_drawing(path: Path) -> Drawing:
             )
         except PYDICOM_FAULTS as error:
             raise ReadError(f"{plain(path.name)}: a damaged {kind} ({short(error)}); export it again") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """pydicom warns whenever a damaged value is touched, with the value itself in the text."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _read(path: Path, tags: list[str]) -> Any:
