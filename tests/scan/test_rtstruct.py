@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from itertools import permutations
 
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from skimage.measure import points_in_poly
 
@@ -333,3 +336,20 @@ def test_real_contours_agree_with_skimage_wholly_and_with_a_mask_of_theirs_but_f
     assert np.array_equal(mask, expected)
     drawn = read_mask(shared_data / "scans" / f"RadPhantom-{patient}_gtv.nii.gz", volume).voxels
     assert 2 * (mask & drawn).sum() / (mask.sum() + drawn.sum()) >= dice
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("patient", "file"), [("pat4", "DCM_RS_00056"), ("pat2", "DCM_RS_00041")])
+def test_real_contours_fill_what_plastimatch_fills(shared_data, tmp_path, patient, file):
+    if shutil.which("plastimatch") is None:
+        pytest.skip("plastimatch is not installed")
+    folder = shared_data / "dicom" / f"RadPhantom-{patient}"
+    command = [
+        "plastimatch", "convert", "--input", folder / f"{file}.dcm", "--referenced-ct", folder, "--output-prefix",
+        tmp_path, "--prefix-format", "nrrd",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    theirs = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "GTV-1.nrrd"))) > 0
+    mask = read_mask(folder / f"{file}.dcm", read(folder)).voxels
+    assert mask.sum() == pytest.approx(theirs.sum(), rel=0.01)
+    assert 2 * (mask & theirs).sum() / (mask.sum() + theirs.sum()) >= 0.999
