@@ -230,15 +230,31 @@ def _numbers(name: str, index: int, places: Sequence[Any], key: tuple[str, str],
 def _set(name: str, frame: _Frame, inside: NDArray[np.bool_], scan: Volume, voxels: NDArray[np.bool_]) -> None:
     """Set the voxels of the scan where the pixels of the frame are set."""
     placed = _place(name, frame, inside.shape, scan)
-    rows, columns = np.nonzero(inside)
-    index = placed.start + np.outer(rows, placed.down) + np.outer(columns, placed.across)
-    beyond = ((index < 0) | (index >= scan.shape)).any(axis=1).sum()
+    down, across = (int(np.abs(step).argmax()) for step in (placed.down, placed.across))
+    normal = 3 - down - across
+    rows, row_voxels = _overlap(placed.start[down], placed.down[down], inside.shape[0], scan.shape[down])
+    columns, column_voxels = _overlap(placed.start[across], placed.across[across], inside.shape[1], scan.shape[across])
+    is_there = 0 <= placed.start[normal] < scan.shape[normal]
+    beyond = int(inside.sum()) - (int(inside[rows, columns].sum()) if is_there else 0)
     if beyond:
         raise MaskError(
             f"{name}: {beyond} voxels of frame {frame.index + 1} lie beyond the scan; give the scan it was made on, "
             "whole"
         )
-    voxels[tuple(index.astype(np.intp).T)] = True
+    if is_there:
+        plane = np.moveaxis(voxels, (normal, down, across), (0, 1, 2))[int(placed.start[normal])]
+        plane[row_voxels, column_voxels] |= inside[rows, columns]
+
+
+def _overlap(start: float, step: float, count: int, size: int) -> tuple[slice, slice]:
+    """Of `count` pixels from `start` on, a voxel a step, those among voxels 0 to `size`: the pixels, and the voxels."""
+    voxels = start + step * np.arange(count)
+    there = np.flatnonzero((voxels >= 0) & (voxels < size))
+    if not there.size:
+        return slice(0, 0), slice(0, 0)
+    first, last = int(voxels[there[0]]), int(voxels[there[-1]])
+    end = last + int(step)
+    return slice(there[0], there[-1] + 1), slice(first, None if end < 0 else end, int(step))
 
 
 def _place(name: str, frame: _Frame, size: tuple[int, ...], scan: Volume) -> _Placed:
