@@ -230,6 +230,25 @@ def test_what_is_left_has_its_reason_and_the_rest_is_taken(source, tmp_path):
     assert "cut off" in remarks["damaged"] or "damaged" in remarks["damaged"]
 
 
+def test_a_ct_of_which_one_of_two_files_cannot_be_read_is_no_case(source, tmp_path):
+    """The lesion in that file would be taught as none."""
+    Study(source / "good").segment("seg.dcm", ("nodule", "", box(*ONE)))
+    half, hurt = Study(source / "half", "P2"), Study(source / "hurt", "P3")
+    half.segment("1.dcm", ("nodule 1", "", box(*ONE)))
+    half.segment("2.dcm", ("nodule 2", "", box(*OTHER)), step_mm=0.4)
+    hurt.segment("1.dcm", ("nodule 1", "", box(*ONE)))
+    hurt.segment("2.dcm", ("nodule 2", "", box(*OTHER)))
+    whole = (hurt.folder / "2.dcm").read_bytes()
+    (hurt.folder / "2.dcm").write_bytes(whole[:700])
+    out = convert(source, tmp_path / "out")
+    assert [case.name for case in find_cases(out)] == ["good"]
+    remarks = {(row.patient, row.object): row.remark for row in read_taken(out)}
+    assert remarks["half", "1.dcm"].startswith("another file drawn on the same CT cannot be read")
+    assert "another grid" in remarks["half", "2.dcm"]
+    assert remarks["hurt", "1.dcm"].startswith("a damaged file in the patient's folder may be drawn on the same CT")
+    assert [row.volume_ml for row in read_taken(out) if row.patient != "good"] == [""] * 4
+
+
 def test_nothing_to_take_is_refused_with_the_first_reasons_and_leaves_nothing(source, tmp_path):
     Study(source / "organs").outline("rs.dcm", ("Heart", *ONE))
     with pytest.raises(

@@ -353,3 +353,28 @@ def test_real_contours_fill_what_plastimatch_fills(shared_data, tmp_path, patien
     mask = read_mask(folder / f"{file}.dcm", read(folder)).voxels
     assert mask.sum() == pytest.approx(theirs.sum(), rel=0.01)
     assert 2 * (mask & theirs).sum() / (mask.sum() + theirs.sum()) >= 0.999
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("every", "first"), [(2, 0), (2, 1), (3, 0), (3, 1), (3, 2)])
+def test_left_out_outlines_of_a_large_real_tumour_are_nearer_interpolated_than_repeated(
+    shared_data, tmp_path, every, first
+):
+    """Of a small one with 7 outlines (pat2) they are not always: see docs/dicom-masks.md."""
+    folder = shared_data / "dicom/RadPhantom-pat4"
+    volume, dataset = read(folder), pydicom.dcmread(folder / "DCM_RS_00056.dcm")
+    whole = read_mask(folder / "DCM_RS_00056.dcm", volume).voxels
+    contours = dataset.ROIContourSequence[0].ContourSequence
+    kept = sorted({float(contour.ContourData[2]) for contour in contours})[first::every]
+    dataset.ROIContourSequence[0].ContourSequence = [c for c in contours if float(c.ContourData[2]) in kept]
+    dataset.save_as(tmp_path / "thinned.dcm")
+    mask = read_mask(tmp_path / "thinned.dcm", volume)
+    assert "contours_interpolated" in [remark.code for remark in mask.remarks]
+    slices = np.flatnonzero(whole.any(axis=(1, 2)))[first::every]
+    between = np.arange(slices[0], slices[-1] + 1)
+    repeated = whole[[slices[np.abs(slices - z).argmin()] for z in between]]
+    assert dice(mask.voxels[between], whole[between]) > dice(repeated, whole[between]) + 0.01
+
+
+def dice(one, other) -> float:
+    return 2 * (one & other).sum() / (one.sum() + other.sum())

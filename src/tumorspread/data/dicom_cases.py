@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tumorspread.data.cases import DatasetInfo, Progress, new_folder, write_case, write_dataset_json, write_text
 from tumorspread.data.dicom_folders import CtSeries, PatientFolder, find_patients, read_patient
 from tumorspread.errors import DatasetError, TumorspreadError
-from tumorspread.scan.bundle import plain, plain_list
+from tumorspread.scan.bundle import plain_list
 from tumorspread.scan.drawings import Drawing, Region
 from tumorspread.scan.read import read, read_mask
 from tumorspread.scan.volume import Volume
@@ -184,7 +184,12 @@ def _convert_patient(patient: PatientFolder, root: Path, target: _Target) -> Ite
             yield replace(row, remark=f"was drawn on none, or on several, of the {len(patient.series)} CT series here")
         else:
             by_series[series.uid].append(_Drawn(replace(row, series=series.uid), file.path, file.drawing))
+    is_damaged = any(file.drawing is None for file in patient.drawn)
     for uid in sorted(by_series):
+        if is_damaged:
+            text = "a damaged file in the patient's folder may be drawn on the same CT, so not all tumour is known"
+            yield from (replace(one.row, remark=text) for one in by_series[uid])
+            continue
         yield from _convert_series(patient.series[uid], by_series[uid], target.new_name(patient.name), target)
     for uid in sorted(set(patient.series) - set(by_series)):
         yield Row(patient.name, "", uid, remark="no SEG or RTSTRUCT was drawn on it")
@@ -202,13 +207,9 @@ def _convert_series(series: CtSeries, drawn: Sequence[_Drawn], case: str, target
         own = [one for one in drawn if one.drawing.kind == kind]
         if readings:
             yield from (replace(one.row, remark="a SEG of the same CT was taken instead") for one in own)
-            continue
-        for one in own:
-            found = _read_regions(one, scan, target.wanted)
-            if isinstance(found, Row):
-                yield found
-            else:
-                readings.append(found)
+        else:
+            readings, left = _read_all(own, scan, target.wanted)
+            yield from left
     if readings:
         mask = np.zeros(scan.shape, np.uint8)
         for group in _lesions([reading.voxels for reading in readings]):
@@ -217,23 +218,42 @@ def _convert_series(series: CtSeries, drawn: Sequence[_Drawn], case: str, target
         target.write(case, scan, scan.with_voxels(mask))
 
 
-def _read_regions(one: _Drawn, scan: Volume, wanted: Sequence[str]) -> _Reading | Row:
-    """What a file outlines as tumour, or the row that says why nothing of it is taken."""
-    chosen = [region for region in one.drawing.regions if _is_wanted(region, wanted)]
-    names = plain_list(region.label for region in chosen or one.drawing.regions)
-    if not chosen:
-        return replace(one.row, remark=f"no region is named as tumours are; found {names or 'none'}; choose with --roi")
+def _read_all(drawn: Sequence[_Drawn], scan: Volume, wanted: Sequence[str]) -> tuple[list[_Reading], list[Row]]:
+    """What the files outline as tumour, and the rows of those that were left: all, where one cannot be read."""
+    readings: list[_Reading] = []
+    left: list[Row] = []
+    is_whole = True
+    for one in drawn:
+        chosen = [region for region in one.drawing.regions if _is_wanted(region, wanted)]
+        if not chosen:
+            names = plain_list(region.label for region in one.drawing.regions) or "none"
+            left.append(replace(one.row, remark=f"no region is named as tumours are; found {names}; choose with --roi"))
+            continue
+        try:
+            reading = _read_regions(one, chosen, scan)
+        except TumorspreadError as error:
+            left.append(replace(one.row, remark=str(error)))
+            is_whole = False
+            continue
+        if reading.voxels.size:
+            readings.append(reading)
+        else:
+            left.append(replace(one.row, remark="its regions hold no voxel"))
+    if not is_whole:
+        text = "another file drawn on the same CT cannot be read, so not all of its tumour is known"
+        left += [replace(reading.row, regions="", volume_ml="", remark=text) for reading in readings]
+    return (readings if is_whole else []), left
+
+
+def _read_regions(one: _Drawn, chosen: Sequence[Region], scan: Volume) -> _Reading:
+    """The chosen regions of a file together."""
     voxels: Voxels = np.empty(0, np.int64)
     remarks: dict[str, None] = {}
     for region in chosen:
-        try:
-            mask = _read_region(one, region, scan)
-        except TumorspreadError as error:
-            return replace(one.row, remark=f"{plain(region.label)}: {error}")
+        mask = _read_region(one, region, scan)
         voxels = np.union1d(voxels, np.flatnonzero(mask.voxels))
         remarks.update({remark.text: None for remark in mask.remarks[len(scan.remarks) :]})
-    if not voxels.size:
-        return replace(one.row, remark=f"{names}: without any voxel")
+    names = plain_list(region.label for region in chosen)
     row = replace(one.row, regions=names, volume_ml=f"{voxels.size * scan.voxel_ml:.3f}", remark="; ".join(remarks))
     return _Reading(row, voxels)
 

@@ -22,9 +22,13 @@ Kind = Literal["SEG", "RTSTRUCT"]
 
 CLASSES: dict[str, Kind] = {SEGMENTATION: "SEG", LABEL_MAP: "SEG", RT_STRUCTURE_SET: "RTSTRUCT"}
 TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "Modality", "StudyInstanceUID", "PatientID", "FrameOfReferenceUID",
-    "ReferencedSeriesSequence", "SegmentSequence", "StructureSetROISequence", "ReferencedFrameOfReferenceSequence",
+    "SOPClassUID", "Modality", "FrameOfReferenceUID", "ReferencedSeriesSequence", "SegmentSequence",
+    "StructureSetROISequence", "ReferencedFrameOfReferenceSequence", "PerFrameFunctionalGroupsSequence",
+    "ROIContourSequence",
 ]  # fmt: skip
+# What every such object has, and has after the list of its regions: of a file that is cut off before, pydicom gives the
+# regions before the cut without a word.
+AFTER_REGIONS: dict[Kind, str] = {"SEG": "PerFrameFunctionalGroupsSequence", "RTSTRUCT": "ROIContourSequence"}
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,12 @@ class Drawing:
 
     Attributes:
         kind: of the object.
-        uid: SOPInstanceUID.
         series: SeriesInstanceUIDs that it refers to; none where it does not say.
         frames_of_reference: UIDs of the coordinate systems it was drawn in.
         regions: what it holds.
     """
 
     kind: Kind
-    uid: str
     series: tuple[str, ...]
     frames_of_reference: tuple[str, ...]
     regions: tuple[Region, ...]
@@ -75,18 +77,23 @@ def read_drawing(path: Path) -> Drawing:
     """What a SEG or RTSTRUCT file holds.
 
     Raises:
-        ReadError: missing, damaged, or neither.
+        ReadError: missing, damaged, cut off, neither, or without any region.
     """
     with _quiet():
         dataset = _read(path, TAGS)
         kind = _kind(path, dataset)
         try:
+            regions = tuple(_regions(dataset, kind))
+            if not regions or AFTER_REGIONS[kind] not in dataset:
+                raise ReadError(
+                    f"{plain(path.name)}: a {kind} that lists no regions or is cut off after them; copy or export it "
+                    "again"
+                )
             return Drawing(
                 kind=kind,
-                uid=str(dataset.get("SOPInstanceUID") or ""),
                 series=tuple(dict.fromkeys(_series(dataset))),
                 frames_of_reference=tuple(dict.fromkeys(_frames_of_reference(dataset))),
-                regions=tuple(_regions(dataset, kind)),
+                regions=regions,
             )
         except PYDICOM_FAULTS as error:
             raise ReadError(f"{plain(path.name)}: a damaged {kind} ({short(error)}); export it again") from error
