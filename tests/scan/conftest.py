@@ -133,11 +133,6 @@ def _contour(points, kind) -> Dataset:
     return item
 
 
-@pytest.fixture(name="new_object")
-def _new_object() -> Callable[..., Dataset]:
-    return new_object
-
-
 @pytest.fixture(name="make_slices")
 def _make_slices() -> Callable[..., list[Dataset]]:
     return make_slices
@@ -179,3 +174,8 @@ def save_contours(tmp_path):
         return tmp_path / "rs.dcm"
 
     return build
+
+
+@pytest.fixture(name="new_object")
+def _new_object() -> Callable[..., Dataset]:
+    return new_object

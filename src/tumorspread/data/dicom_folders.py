@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tumorspread.errors import DatasetError, ReadError
 from tumorspread.scan.bundle import file_kind, open_bundle
-from tumorspread.scan.dicom_frames import Header, read_dataset
+from tumorspread.scan.dicom_frames import PYDICOM_FAULTS, Header, read_dataset
 from tumorspread.scan.drawings import CLASSES, Drawing, read_drawing
 
 TAGS = ["SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID"]
@@ -108,7 +108,7 @@ def read_patient(folder: Path) -> PatientFolder:
             own = slices[header.text("SeriesInstanceUID")]
             own.folders.add(str(path.parent))
             own.frame_of_reference = header.text("FrameOfReferenceUID")
-            patient_ids.add(header.text("PatientID"))
+            patient_ids.add(_patient_id(header))
         else:
             others += 1
     series = {
@@ -129,6 +129,13 @@ def _headers(folder: Path) -> Iterator[tuple[Path, Header | None]]:
                 yield folder / file, Header(file, read_dataset(bundle, file, TAGS, pixels=False))
             except ReadError:
                 yield folder / file, None
+
+
+def _patient_id(header: Header) -> str:
+    try:
+        return str(header.dataset.get("PatientID") or "").strip()
+    except PYDICOM_FAULTS:
+        return ""
 
 
 def _drawn(path: Path) -> DrawnFile:

@@ -121,7 +121,7 @@ def _read(path: Path) -> Any:
     if header.text("SOPClassUID") not in (SEGMENTATION, LABEL_MAP):
         found = plain(header.text("Modality")) or "something unknown"
         raise ReadError(f"{plain(path.name)}: a DICOM file of {found}; expected a segmentation (SEG)")
-    kind = header.text("SegmentationType")
+    kind = str(dataset.get("SegmentationType") or "").strip()
     if kind not in TYPES:
         raise ReadError(f"{plain(path.name)}: SegmentationType {plain(kind)!r}; expected one of {', '.join(TYPES)}")
     return dataset
