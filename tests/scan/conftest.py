@@ -156,6 +156,11 @@ def series(tmp_path: Path) -> Callable[..., Path]:
     return build
 
 
+@pytest.fixture(name="new_object")
+def _new_object() -> Callable[..., Dataset]:
+    return new_object
+
+
 @pytest.fixture
 def truth_hu() -> Callable[[int], np.ndarray]:
     """HU of the slices of `make_slices`, in their order."""
@@ -174,8 +179,3 @@ def save_contours(tmp_path):
         return tmp_path / "rs.dcm"
 
     return build
-
-
-@pytest.fixture(name="new_object")
-def _new_object() -> Callable[..., Dataset]:
-    return new_object
