@@ -143,8 +143,8 @@ def measure(
         mask: a volume of 0 and 1 on the scan's grid, or a path that `read_mask` takes.
         source: name of the scan for the findings; by default the path's.
         mask_source: name of the mask for the findings; by default the path's.
-        label: which label of a NIfTI mask with several is tumour.
-        roi: which ROI of an RTSTRUCT with several is tumour, by its name.
+        label: which label of a NIfTI mask with several is tumour, or which segment of a SEG by its number.
+        roi: which ROI of an RTSTRUCT, or segment of a SEG, with several is tumour, by its name.
         options: what to measure; by default no piece is too small, since what was drawn was meant.
 
     Raises:

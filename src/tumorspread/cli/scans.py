@@ -119,10 +119,17 @@ def analyse(
 
 def measure(
     scan: ScanPath,
-    mask: Annotated[Path, typer.Argument(help="NIfTI mask on the scan's grid, or DICOM RTSTRUCT.")],
+    mask: Annotated[Path, typer.Argument(help="NIfTI mask on the scan's grid, DICOM SEG or RTSTRUCT.")],
     out: OutFolder,
-    label: Annotated[int | None, typer.Option(help="Which value is tumour, in a NIfTI mask with several.")] = None,
-    roi: Annotated[str | None, typer.Option(help="Which ROI is tumour, in an RTSTRUCT with several.")] = None,
+    label: Annotated[
+        int | None,
+        typer.Option(
+            help="Which value is tumour in a NIfTI mask, or which segment by its number in a SEG, with several."
+        ),
+    ] = None,
+    roi: Annotated[
+        str | None, typer.Option(help="Which ROI of an RTSTRUCT or segment of a SEG is tumour, with several.")
+    ] = None,
     dust: Annotated[float, typer.Option(help="Leave out pieces of less mm3; by default none.", min=0)] = 0.0,
     split: Split = False,
     radiomics: Radiomics = False,
