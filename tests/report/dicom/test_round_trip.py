@@ -66,7 +66,7 @@ def test_another_scan_is_refused(dicom_case, tmp_path):
     scan = case.analysis.scan
     moved = scan.affine.copy()
     moved[:3, 3] += scan.affine[:3, 2] * 0.4
-    with pytest.raises(MaskError, match="not the voxels of the scan"):
+    with pytest.raises(MaskError, match=r"frame 1 lies 0\.40 of a voxel off the scan's grid"):
         read_mask(seg, Volume(scan.voxels, moved), roi="1")
-    with pytest.raises(MaskError, match="outside the scan"):
+    with pytest.raises(MaskError, match="lie beyond the scan"):
         read_mask(seg, Volume(scan.voxels[:2], scan.affine), roi="1")
