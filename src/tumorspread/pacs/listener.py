@@ -96,7 +96,8 @@ def _watch(
 ) -> None:
     while not stop.wait(TICK_S):
         dead = [thread.name for thread in threads if not thread.is_alive()]
-        if dead:
+        # Asked in this order: told to stop, they may end between the wait above and the look at them.
+        if dead and not stop.is_set():
             raise NetworkError(f"the listener lost its thread {dead[0]} to a fault; start it again, nothing is lost")
         try:
             receiver.end_associations()
