@@ -6,7 +6,6 @@ right is refused by `dicom_gate`, never averaged.
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from tumorspread.scan.dicom_gate import Stack
 from tumorspread.scan.dicom_pixels import PIXEL_TAGS, read_hu
 from tumorspread.scan.dicom_series import Found, Series, choose_series, describe, find_series
 from tumorspread.scan.dicom_tilt import check_upright, stand_upright
-from tumorspread.scan.dicom_values import HEADER_TAGS
+from tumorspread.scan.dicom_values import HEADER_TAGS, quiet, shown
 from tumorspread.scan.volume import Remark, Volume
 
 Tilt = Literal["resample", "refuse"]
@@ -104,9 +103,7 @@ def find_stack(path: Path, *, series: str | None = None) -> Stack:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Opened]:
-    with open_dicom(path) as (bundle, lost), warnings.catch_warnings():
-        # pydicom warns whenever a damaged value is touched, with the value itself in the text.
-        warnings.simplefilter("ignore")
+    with open_dicom(path) as (bundle, lost), quiet():
         headers = [header for file in bundle.files if (header := _header(bundle, file)) is not None]
         nameless = [header.file for header in headers if not header.text("SOPClassUID")]
         if nameless:
@@ -154,8 +151,8 @@ def _choose(opened: Opened, series: str | None) -> tuple[Found, list[Remark]]:
     name = opened.bundle.name
     if not opened.slices:
         kinds = Counter("localizer" if h.is_localizer else h.text("Modality") or "unknown" for h in opened.others)
-        shown = ", ".join(f"{count} {plain(kind)}" for kind, count in sorted(kinds.items())) or "none"
-        raise ReadError(f"{name}: no CT slices; DICOM files found: {shown}; expected a CT series, give its folder")
+        listed = ", ".join(f"{count} {shown(kind)}" for kind, count in sorted(kinds.items())) or "none"
+        raise ReadError(f"{name}: no CT slices; DICOM files found: {listed}; expected a CT series, give its folder")
     chosen, remarks = choose_series(name, find_series(opened.slices), series)
     lost = opened.lost.of(chosen.uid, is_chosen=series is not None)
     if lost:

@@ -6,7 +6,6 @@ and their offsets: DICOM PS3.3 annex F; names of files on a medium: PS3.10, 8.2.
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,8 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tumorspread.errors import ReadError
-from tumorspread.scan.bundle import Bundle, file_kind, open_bundle, plain, plain_list, short
+from tumorspread.scan.bundle import Bundle, file_kind, open_bundle, plain, plain_list
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS, read_dataset
+from tumorspread.scan.dicom_values import fault, quiet, shown
 
 MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _RECORDS = "DirectoryRecordSequence"
@@ -99,7 +99,7 @@ def _sort_out(bundle: Bundle, directory: str) -> tuple[list[str], dict[str, list
         if found is not None:
             present.append(found)
         elif series is not None:
-            lost[series].append(file)
+            lost[series].append(shown(file))
     return present, lost
 
 
@@ -110,9 +110,7 @@ def _key(file: str) -> str:
 
 def _listed(bundle: Bundle, directory: str) -> list[tuple[str | None, str]]:
     """The files that a DICOMDIR lists, each with its series: "" where it has none, None where it is not of CT."""
-    with warnings.catch_warnings():
-        # pydicom warns whenever a damaged value is touched, with the value itself in the text.
-        warnings.simplefilter("ignore")
+    with quiet():
         dataset = read_dataset(bundle, directory, [_RECORDS], pixels=False)
         try:
             records = {int(record.seq_item_tell): record for record in dataset.get(_RECORDS) or ()}
@@ -124,7 +122,7 @@ def _listed(bundle: Bundle, directory: str) -> list[tuple[str | None, str]]:
             ]
         except PYDICOM_FAULTS as error:
             raise ReadError(
-                f"{plain(directory)}: a damaged DICOMDIR ({short(error)}); give the folder of the scan instead"
+                f"{plain(directory)}: a damaged DICOMDIR ({fault(error)}); give the folder of the scan instead"
             ) from error
 
 

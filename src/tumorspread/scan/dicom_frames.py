@@ -23,9 +23,9 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from tumorspread.errors import GeometryError, ReadError
-from tumorspread.scan.bundle import Bundle, kind_of, plain, short
+from tumorspread.scan.bundle import Bundle, kind_of, plain
 from tumorspread.scan.dicom_stored import PIXEL_DATA_STARTS, Stored, check_inflated, stored_pixels
-from tumorspread.scan.dicom_values import HEADER_TAGS, value_of
+from tumorspread.scan.dicom_values import HEADER_TAGS, fault, shown, value_of
 from tumorspread.scan.volume import Triple
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -163,7 +163,7 @@ def read_dataset(bundle: Bundle, file: str, tags: Sequence[str], *, pixels: bool
 
 
 def _damaged(file: str, error: BaseException) -> ReadError:
-    return ReadError(f"{plain(file)}: a damaged DICOM file ({short(error)}); copy or export it again")
+    return ReadError(f"{plain(file)}: a damaged DICOM file ({fault(error)}); copy or export it again")
 
 
 def _read(stream: BinaryIO, tags: Sequence[int], *, pixels: bool) -> Any:
@@ -197,7 +197,7 @@ def frames_of(header: Header) -> list[Frame]:
         return [_frame(header, 0, [header.dataset])]
     except PYDICOM_FAULTS as error:
         raise ReadError(
-            f"{plain(header.file)}: damaged DICOM attributes ({short(error)}); copy or export it again"
+            f"{plain(header.file)}: damaged DICOM attributes ({fault(error)}); copy or export it again"
         ) from error
 
 
@@ -244,7 +244,7 @@ def _rescale(file: str, places: Sequence[Any]) -> tuple[float, float]:
     if slope is None or intercept is None:
         raise ReadError(f"{plain(file)}: no RescaleSlope or RescaleIntercept; expected a CT in HU, export it again")
     if unit and str(unit).strip().upper() != "HU":
-        raise ReadError(f"{plain(file)}: values in {plain(str(unit))} (RescaleType); expected HU, take it away")
+        raise ReadError(f"{plain(file)}: values in {shown(str(unit))} (RescaleType); expected HU, take it away")
     if not np.isfinite([slope, intercept]).all() or slope == 0:
         raise ReadError(
             f"{plain(file)}: RescaleSlope {slope}, RescaleIntercept {intercept}; expected finite, not 0: export it "

@@ -20,10 +20,11 @@ from pydicom.uid import (
 )
 
 from tumorspread.errors import ReadError
-from tumorspread.scan.bundle import Bundle, plain, short
+from tumorspread.scan.bundle import Bundle, plain
 from tumorspread.scan.dicom_codec import is_packed, unpack
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS, Frame, read_dataset
 from tumorspread.scan.dicom_stored import Stored
+from tumorspread.scan.dicom_values import fault, shown
 
 PIXEL_TAGS = [
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
@@ -96,7 +97,7 @@ def _read_straight(
             stream.seek(pixels.start)
             count = stream.readinto(buffer.data.cast("B"))  # type: ignore[attr-defined]
     except PYDICOM_FAULTS as error:
-        raise ReadError(f"{plain(frame.file)}: cannot be read ({short(error)}); copy or export it again") from error
+        raise ReadError(f"{plain(frame.file)}: cannot be read ({fault(error)}); copy or export it again") from error
     _check_length(frame.file, min(count, pixels.length), buffer.nbytes)
     plane = buffer.view(pixels.dtype)
     low, high = int(plane.min()), int(plane.max())
@@ -132,7 +133,7 @@ def _decode(bundle: Bundle, file: str) -> NDArray[Any]:
         layout = Stored(0, 0, f"{sign}2", bits, high_bit)
         _check_bits(file, layout, int(stored.min()), int(stored.max()))
     except PYDICOM_FAULTS as error:
-        raise ReadError(f"{plain(file)}: damaged pixel attributes ({short(error)}); export it again") from error
+        raise ReadError(f"{plain(file)}: damaged pixel attributes ({fault(error)}); export it again") from error
     return stored
 
 
@@ -151,9 +152,9 @@ def _decompress(file: str, dataset: Any, shape: tuple[int, int, int]) -> NDArray
             return unpack(dataset, shape)
         return np.asarray(pixel_array(dataset, raw=True)).reshape(shape)
     except PYDICOM_FAULTS as error:
+        name = syntax.name if syntax.name != syntax else shown(syntax)
         raise ReadError(
-            f"{plain(file)}: pixels in {plain(syntax.name)} cannot be decoded ({short(error)}); "
-            "damaged, or decompress it first"
+            f"{plain(file)}: pixels in {name} cannot be decoded ({fault(error)}); damaged, or decompress it first"
         ) from error
 
 

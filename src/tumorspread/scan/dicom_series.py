@@ -19,6 +19,7 @@ from tumorspread.scan.bundle import plain, plain_list
 from tumorspread.scan.dicom_dir import Lost
 from tumorspread.scan.dicom_frames import Frame, Header, frames_of
 from tumorspread.scan.dicom_gate import Stack, extent_mm, stack_frames
+from tumorspread.scan.dicom_values import shown
 from tumorspread.scan.volume import Remark
 
 # Another series counts as a few stray slices when it spans no more than this share of the complete one.
@@ -230,7 +231,7 @@ def _is_suited(one: Found) -> bool:
 def _listed(found: Sequence[Found]) -> str:
     """The largest eight series in one line."""
     largest = sorted(found, key=lambda one: -len(one.headers))
-    entries = [f"{_entry(one)} {plain(one.uid) or 'no UID'}" for one in largest]
+    entries = [f"{_entry(one)} {shown(one.uid) or 'no UID'}" for one in largest]
     rest = f" and {len(entries) - 8} more" if len(entries) > 8 else ""
     return ", ".join(entries[:8]) + rest
 
@@ -240,8 +241,8 @@ def _entry(one: Found) -> str:
     count = len(one.frames) or len(one.headers)
     step = f" {one.stack.step_mm:.4g} mm apart" if one.stack is not None else " that make no stack"
     kernel = one.headers[0].text("ConvolutionKernel")
-    shown = f", kernel {plain(kernel)}" if kernel else ""
-    return f"series {plain(one.number)} ({count} slice{'s' * (count > 1)}{step}{shown})"
+    sharpness = f", kernel {shown(kernel)}" if kernel else ""
+    return f"series {shown(one.number)} ({count} slice{'s' * (count > 1)}{step}{sharpness})"
 
 
 def describe(found: Sequence[Found], others: Sequence[Header], lost: Lost) -> tuple[Series, ...]:

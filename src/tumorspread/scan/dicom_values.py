@@ -7,12 +7,19 @@ whatever is not plain goes through pydicom, with the same outcome.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag, Tag
+
+from tumorspread.scan.bundle import plain
 
 HEADER_TAGS = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
@@ -22,6 +29,26 @@ HEADER_TAGS = [
     "PixelRepresentation", "PlanarConfiguration", "RescaleSlope", "RescaleIntercept", "RescaleType",
     "LossyImageCompression", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
+
+_CODE = re.compile(r"[\w .\\/()+;-]{0,64}", re.ASCII)
+_QUOTED = re.compile(r"""'[^']*'?|"[^"]*"?""")
+
+
+# Whether this thread (or task) is inside `quiet`.
+_is_quiet: ContextVar[bool] = ContextVar("_is_quiet", default=False)
+logging.getLogger("pydicom").addFilter(lambda record: not _is_quiet.get())
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps pydicom from warning and logging, which it does with the damaged value itself, a patient's name or not."""
+    token = _is_quiet.set(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        _is_quiet.reset(token)
 
 
 def _text(value: bytes) -> str:
@@ -42,6 +69,21 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
     "US": lambda value: int.from_bytes(value, "little") if len(value) == 2 else None,
 }
 _KNOWN: dict[str, tuple[BaseTag, str]] = {name: (Tag(name), dictionary_VR(name)) for name in HEADER_TAGS}
+
+
+def shown(value: str) -> str:
+    """A UID, code or number fit for a message: one with other characters is damaged, and may hold a patient's name.
+
+    A length that is wrong by a few bytes moves what stands behind it, and its tag with it, into the value.
+    """
+    return value if _CODE.fullmatch(value) else "(unreadable)"
+
+
+def fault(error: BaseException) -> str:
+    """The class and the first line of another library's error, without the values that it quotes: see `shown`."""
+    lines = str(error).strip().splitlines()
+    text = _QUOTED.sub("...", lines[0])[:80] if lines else ""
+    return f"{type(error).__name__}: {plain(text)}" if text else type(error).__name__
 
 
 def value_of(dataset: Any, keyword: str) -> Any:
