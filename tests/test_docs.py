@@ -10,6 +10,7 @@ import pytest
 
 from tumorspread.followup import record
 from tumorspread.measurement import findings, parts
+from tumorspread.pacs import record as queued
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DOCUMENTED = {
@@ -31,6 +32,11 @@ def test_every_field_is_documented(name):
 def test_every_state_of_a_track_is_documented():
     text = (DOCS / "followup.md").read_text()
     assert all(f"`{state}`" in text for state in get_args(record.State))
+
+
+def test_every_state_of_a_series_in_the_queue_is_documented():
+    text = (DOCS / "pacs.md").read_text()
+    assert all(f"`{state}`" in text for state in get_args(queued.State))
 
 
 def test_no_placeholder_is_left():

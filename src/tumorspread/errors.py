@@ -11,7 +11,8 @@ TumorspreadError
 ├── RecipeError      a setting is unknown, of the wrong type or out of range
 ├── WeightsError     a weights file is damaged, foreign or does not fit
 ├── TrainingError    a training cannot start or go on
-└── OutputError      a result cannot be written
+├── OutputError      a result cannot be written
+└── NetworkError     another system cannot be reached, refuses, or answers by half
 """
 
 from __future__ import annotations
@@ -55,3 +56,7 @@ class TrainingError(TumorspreadError):
 
 class OutputError(TumorspreadError):
     """A result cannot be written."""
+
+
+class NetworkError(TumorspreadError):
+    """Another system cannot be reached, refuses, or answers by half."""

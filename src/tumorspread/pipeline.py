@@ -59,6 +59,10 @@ class Analysis:
         origin = replace(origin, stage_s=clock.added_to(origin.stage_s))
         return replace(self, findings=replace(self.findings, origin=origin))
 
+    def undated(self) -> Analysis:
+        """Without the moment it was made: a patient is known by the day of the scan, which is often the same."""
+        return replace(self, findings=replace(self.findings, origin=replace(self.findings.origin, made_at=None)))
+
 
 def analyse(
     scan: Volume | str | Path,
@@ -139,8 +143,8 @@ def measure(
         mask: a volume of 0 and 1 on the scan's grid, or a path that `read_mask` takes.
         source: name of the scan for the findings; by default the path's.
         mask_source: name of the mask for the findings; by default the path's.
-        label: which label of a NIfTI mask with several is tumour.
-        roi: which ROI of an RTSTRUCT with several is tumour, by its name.
+        label: which label of a NIfTI mask with several is tumour, or which segment of a SEG by its number.
+        roi: which ROI of an RTSTRUCT, or segment of a SEG, with several is tumour, by its name.
         options: what to measure; by default no piece is too small, since what was drawn was meant.
 
     Raises:

@@ -66,6 +66,15 @@ def fetch(bench, source):
     return ["data", "fetch", "msd-lung", "-o", bench.tmp / "new", "--from", source]
 
 
+def without(keyword):
+    def change(slices):
+        for dataset in slices:
+            delattr(dataset, keyword)
+        return slices
+
+    return change
+
+
 DATA = ("phantom_000", "phantom_001")
 BROKEN = {
     # weights
@@ -81,6 +90,10 @@ BROKEN = {
     "device unknown": (lambda b: b.analyse(None, "--device", "banana"), "try --device cpu"),
     "threshold in percent": (lambda b: b.analyse(None, "--threshold", "50"), "between 0 and 1"),
     "threshold not a number": (lambda b: b.analyse(None, "--threshold", "nan"), "between 0 and 1"),
+    # results in DICOM
+    "DICOM results of NIfTI": (lambda b: b.analyse(None, "--rtstruct"), "need a scan in DICOM"),
+    "contours without DICOM": (lambda b: b.analyse(b.dicom(), "--rtstruct", "--no-dicom"), "leave one of them out"),
+    "DICOM without a study": (lambda b: b.analyse(b.dicom(without("StudyInstanceUID"))), "no StudyInstanceUID.*--no-d"),
     # places for results
     "out not empty": (lambda b: ["measure", b.ct, b.mask, "-o", b.file("x/findings.json").parent], "--force"),
     "out a file": (lambda b: ["measure", b.ct, b.mask, "-o", b.file("x")], "is a file"),

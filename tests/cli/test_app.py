@@ -38,7 +38,11 @@ VERBS = (
     "average",
     "quantise",
     "export",
+    "listen",
+    "fetch",
+    "store",
     "bench",
+    "deidentify",
 )
 DATA_VERBS = ("fetch", "check", "split", "convert", "phantoms", "implant", "preview")
 COMMANDS = [(), ("data",), *((verb,) for verb in VERBS), *(("data", verb) for verb in DATA_VERBS)]

@@ -191,6 +191,11 @@ def series(tmp_path: Path) -> Callable[..., Path]:
     return build
 
 
+@pytest.fixture(name="new_object")
+def _new_object() -> Callable[..., Dataset]:
+    return new_object
+
+
 @pytest.fixture
 def truth_hu() -> Callable[[int], np.ndarray]:
     """HU of the slices of `make_slices`, in their order."""

@@ -197,9 +197,9 @@ def test_a_mask_off_the_scans_grid_is_refused_by_the_difference(tmp_path, mask, 
 
 
 def test_a_mask_that_is_neither_nifti_nor_contours_is_refused(tmp_path, series, pictures):
-    with pytest.raises(ReadError, match="expected the contours of an RTSTRUCT"):
+    with pytest.raises(ReadError, match="expected a mask as SEG or RTSTRUCT"):
         read_mask(series() / "slice_00.dcm", scan())
-    with pytest.raises(ReadError, match=r"not NIfTI .*expected a NIfTI mask or an RTSTRUCT"):
+    with pytest.raises(ReadError, match=r"not NIfTI .*expected a NIfTI mask, SEG or RTSTRUCT"):
         read_mask(pictures / "0.png", scan())
     with pytest.raises(ReadError, match="--roi is for DICOM RTSTRUCT"):
         read_mask(pictures / "0.png", scan(), roi="GTV-1")

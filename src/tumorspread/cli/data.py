@@ -124,8 +124,18 @@ def split(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="Folder of PNG image/mask pairs, or of HDF5 patches.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of patients' DICOM, of PNG image/mask pairs, or of HDF5 patches.")
+    ],
     out: NewFolder,
+    roi: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="DICOM: names of ROIs or segments that are tumour, * for any text; may be repeated. By default names "
+            "such as GTV-1, tumour, nodule, lesion.",
+            metavar="PATTERN",
+        ),
+    ] = None,
     spacing: Annotated[str | None, typer.Option(help="PNG: spacing in mm.", metavar="Z,Y,X")] = None,
     window: Annotated[
         str | None,
@@ -133,22 +143,42 @@ def convert(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Draw the validation patients; without, the last ones.")] = None,
 ) -> None:
-    """Bring other data into the layout: PNG image/mask pairs, HDF5 patches of MSD.
+    """Bring other data into the layout: DICOM CT with SEG or RTSTRUCT, PNG image/mask pairs, HDF5 patches of MSD.
 
-    Pairs are images/NAME.png with masks/NAME.png, or NAME.png with NAME_mask.png; patients.csv (image, patient) keeps
-    pictures of one patient together. HDF5 patches keep their published division, written to splits.json.
+    Of DICOM, a folder for each patient as archives give them: each CT series with a tumour drawn on it becomes a case.
+    A table, and taken.csv, say what was taken and why the rest was not. Pairs are images/NAME.png with masks/NAME.png,
+    or NAME.png with NAME_mask.png; patients.csv (image, patient) keeps pictures of one patient together. HDF5 patches
+    keep their published division, written to splits.json.
 
     \b
     Examples:
+      tumorspread data convert NSCLC-Radiomics/ -o dataset --roi "GTV-1"
+      tumorspread data convert LIDC-IDRI/ -o dataset
       tumorspread data convert pictures/ -o dataset
       tumorspread data convert msd_patches/ -o patches
     """
     from tumorspread.data.convert import convert as run
+    from tumorspread.data.dicom_cases import read_taken
 
     spacing_mm = parse_triple(spacing, "--spacing")
     window_hu = parse_pair(window, "--window")
     with progress_bar("converting") as progress:
-        folder = run(source, out, spacing_mm=spacing_mm, window_hu=window_hu, seed=seed, progress=progress)
+        folder = run(
+            source,
+            out,
+            spacing_mm=spacing_mm,
+            window_hu=window_hu,
+            seed=seed,
+            regions=roi or (),
+            progress=progress,
+        )
+    if rows := read_taken(folder):
+        header = ("patient", "file or CT series", "case", "regions", "mL", "remark")
+        cells = [
+            (r.patient, r.object or r.series, r.case or "-", r.regions or "-", r.volume_ml or "-", r.remark)
+            for r in rows
+        ]
+        print_table(header, cells)
     say(f"wrote {folder}")
 
 

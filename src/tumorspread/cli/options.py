@@ -18,6 +18,17 @@ TiltedGantry = Annotated[
     Literal["resample", "refuse"],
     typer.Option("--tilt", help="DICOM: bring slices of a tilted gantry to an upright grid, or refuse them."),
 ]
+WriteDicom = Annotated[
+    bool | None,
+    typer.Option("--dicom/--no-dicom", help="Also write seg.dcm and report-sr.dcm; by default for a scan in DICOM."),
+]
+Rtstruct = Annotated[bool, typer.Option("--rtstruct", help="With DICOM results: also the contours, rtstruct.dcm.")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--deidentify", help="Leave out of all results who the patient is, by this key of `deidentify`.", metavar="KEY"
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default CUDA where there is one.")]
 Engine = Annotated[
     Literal["auto", "torch", "openvino"],

@@ -10,31 +10,38 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tumorspread.cli.deidentify import open_deidentifier, warn_of_pixels, without_names
 from tumorspread.cli.options import (
     AsJson,
     Device,
     Engine,
     Force,
+    KeyFile,
     Lobes,
     MaxRam,
     OperatingPoint,
     OutFolder,
     Precision,
     Radiomics,
+    Rtstruct,
     ScanPath,
     Series,
     Split,
     Threads,
     Threshold,
     TiltedGantry,
+    WriteDicom,
 )
 from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, refuse_existing, say, tell
 from tumorspread.errors import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tumorspread.measurement.findings import Findings
     from tumorspread.measurement.measured import MeasureOptions
     from tumorspread.pipeline import Analysis
+    from tumorspread.scan.deidentify import Deidentifier
     from tumorspread.scan.volume import Volume
 
 
@@ -52,6 +59,9 @@ def analyse(
     lobes: Lobes = None,
     series: Series = None,
     tilt: TiltedGantry = "resample",
+    dicom: WriteDicom = None,
+    rtstruct: Rtstruct = False,
+    deidentify: KeyFile = None,
     device: Device = None,
     engine: Engine = "auto",
     precision: Precision = "auto",
@@ -62,12 +72,14 @@ def analyse(
 ) -> None:
     """Find and measure the tumours of a chest CT.
 
-    Writes mask.nii.gz, lesions.nii.gz, lungs.nii.gz, findings.json, lesions.csv and report.html into the folder.
+    Writes mask.nii.gz, lesions.nii.gz, lungs.nii.gz, findings.json, lesions.csv and report.html into the folder; of a
+    scan in DICOM also seg.dcm and report-sr.dcm.
 
     \b
     Examples:
       tumorspread analyse ct.nii.gz -o result
       tumorspread analyse dicom_folder/ -o result -w weights.safetensors --json
+      tumorspread analyse dicom_folder/ -o result --rtstruct --deidentify ~/study.key
     """
     from tumorspread import pipeline
     from tumorspread.clock import Clock
@@ -75,6 +87,10 @@ def analyse(
     from tumorspread.report.folder import open_folder
     from tumorspread.scan.read import read
 
+    deidentifier = None if deidentify is None else open_deidentifier(deidentify)
+    if deidentifier is not None:
+        warn_of_pixels(scan, series)
+    write_results = _dicom_writer(scan, series, dicom, rtstruct, deidentifier)
     with open_folder(out, force=force) as folder:
         predictor = Predictor(
             weights, device=device, engine=engine, precision=precision, threads=threads, max_ram_gib=max_ram
@@ -82,25 +98,38 @@ def analyse(
         clock = Clock()
         with clock.stage("read"):
             volume = read(scan, series=series, tilt=tilt)
+        source = scan.name
+        if deidentifier is not None:
+            volume, source = without_names(volume), deidentifier.pseudonym(source)
         with progress_bar("segmenting") as progress:
             analysis = pipeline.analyse(
                 volume,
                 predictor,
-                source=scan.name,
+                source=source,
                 threshold=threshold,
                 point=point,
                 options=_options(volume, dust, split, radiomics, lobes),
                 progress=progress,
             )
+        if deidentifier is not None:
+            analysis = analysis.undated()
+        write_results(analysis, folder)
         _finish(analysis.timed(clock), folder, out, as_json)
 
 
 def measure(
     scan: ScanPath,
-    mask: Annotated[Path, typer.Argument(help="NIfTI mask on the scan's grid, or DICOM RTSTRUCT.")],
+    mask: Annotated[Path, typer.Argument(help="NIfTI mask on the scan's grid, DICOM SEG or RTSTRUCT.")],
     out: OutFolder,
-    label: Annotated[int | None, typer.Option(help="Which value is tumour, in a NIfTI mask with several.")] = None,
-    roi: Annotated[str | None, typer.Option(help="Which ROI is tumour, in an RTSTRUCT with several.")] = None,
+    label: Annotated[
+        int | None,
+        typer.Option(
+            help="Which value is tumour in a NIfTI mask, or which segment by its number in a SEG, with several."
+        ),
+    ] = None,
+    roi: Annotated[
+        str | None, typer.Option(help="Which ROI of an RTSTRUCT or segment of a SEG is tumour, with several.")
+    ] = None,
     dust: Annotated[float, typer.Option(help="Leave out pieces of less mm3; by default none.", min=0)] = 0.0,
     split: Split = False,
     radiomics: Radiomics = False,
@@ -219,6 +248,28 @@ def _options(volume: Volume, dust: float, split: bool, radiomics: bool, lobes: P
     from tumorspread.scan.read import read_labels
 
     return MeasureOptions(dust, split, radiomics, None if lobes is None else read_labels(lobes, volume))
+
+
+def _dicom_writer(
+    scan: Path, series: str | None, dicom: bool | None, rtstruct: bool, deidentifier: Deidentifier | None
+) -> Callable[[Analysis, Path], object]:
+    """What writes the results in DICOM, or nothing; asked before the work, since a scan may not allow for any."""
+    from tumorspread.scan.read import scan_kind
+
+    is_dicom = scan_kind(scan) == "dicom"
+    if rtstruct and dicom is False:
+        raise OutputError("--rtstruct asks for DICOM results and --no-dicom for none; leave one of them out")
+    if (dicom or rtstruct) and not is_dicom:
+        raise OutputError(f"{scan.name}: DICOM results need a scan in DICOM; leave out --dicom and --rtstruct")
+    if not is_dicom or dicom is False:
+        return lambda analysis, folder: None
+    from tumorspread.report.dicom_results import write_dicom_results
+    from tumorspread.scan.dicom_source import read_source
+
+    read_source(scan, series=series)
+    return lambda analysis, folder: write_dicom_results(
+        analysis, scan, folder, series=series, rtstruct=rtstruct, deidentify=deidentifier and deidentifier.for_results
+    )
 
 
 def _finish(analysis: Analysis, folder: Path, out: Path, as_json: bool) -> None:

@@ -1,12 +1,12 @@
-"""Pictures and patches made into the layout that training reads (`cases`).
+"""Pictures, patches and DICOM made into the layout that training reads (`cases`).
 
-The sources have no third dimension and mostly no HU: "independent" slices say that none has a neighbour,
+Pictures and patches have no third dimension and mostly no HU: "independent" slices say that none has a neighbour,
 "gray" says that values are 0..1 without a scale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.data.cases import DatasetInfo, Progress, new_folder, write_case, write_dataset_json
+from tumorspread.data.dicom_cases import convert_dicom
+from tumorspread.data.dicom_folders import find_patients
 from tumorspread.data.png_pairs import convert_pairs
 from tumorspread.data.splits import SPLITS_FILE, Split, write_splits
 from tumorspread.errors import DatasetError
 from tumorspread.scan.volume import Triple, Volume
 
-__all__ = ["convert", "convert_pairs", "convert_patches"]
+__all__ = ["convert", "convert_dicom", "convert_pairs", "convert_patches"]
 
 PATCH_FILES = {part: f"{part}_patches.h5" for part in ("train", "val", "test")}
 PATCHES_A_PATIENT = 10
@@ -36,22 +38,32 @@ def convert(
     spacing_mm: Triple | None = None,
     window_hu: tuple[float, float] | None = None,
     seed: int | None = None,
+    regions: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Path:
-    """Convert a folder of HDF5 patches (`convert_patches`) or of PNG pairs (`convert_pairs`).
+    """Convert a folder of HDF5 patches (`convert_patches`), PNG pairs (`convert_pairs`) or DICOM (`convert_dicom`).
 
     Raises:
-        DatasetError: the folder holds neither or both, or an option that its kind does not have is set.
+        DatasetError: the folder holds none or several of these, or an option that its kind does not have is set.
     """
     if not source.is_dir():
-        raise DatasetError(f"{source}: no such folder; expected PNG pairs or HDF5 patches in it")
+        raise DatasetError(f"{source}: no such folder; expected PNG pairs, HDF5 patches or patients' DICOM in it")
     patches = any((source / name).is_file() for name in PATCH_FILES.values())
     pictures = (source / "images").is_dir() or any(source.glob("[!.]*.png"))
+    if not patches and not pictures and find_patients(source):
+        if spacing_mm is not None or window_hu is not None or seed is not None:
+            raise DatasetError(
+                f"{source}: DICOM has its own spacing and HU, and is not split here; leave these options out"
+            )
+        return convert_dicom(source, out, regions=regions, progress=progress)
     if patches == pictures:
-        found = "PNG files and *_patches.h5" if patches else "neither PNG pairs nor *_patches.h5"
+        found = "PNG files and *_patches.h5" if patches else "neither PNG pairs nor *_patches.h5 nor DICOM"
         raise DatasetError(
-            f"{source}: holds {found}; expected images/ and masks/, or NAME.png and NAME_mask.png, or patches"
+            f"{source}: holds {found}; expected images/ and masks/, or NAME.png and NAME_mask.png, or patches, or a "
+            "folder of DICOM for each patient"
         )
+    if regions:
+        raise DatasetError(f"{source}: --roi is for DICOM; leave it out")
     if patches:
         if spacing_mm is not None or window_hu is not None:
             raise DatasetError(f"{source}: patches have their own spacing and no HU; leave these options out")

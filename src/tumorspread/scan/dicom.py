@@ -91,14 +91,14 @@ def list_series(path: Path) -> tuple[Series, ...]:
         return describe(find_series(opened.slices), opened.others, opened.lost)
 
 
-def find_uid(path: Path, *, series: str | None = None) -> str:
-    """The SeriesInstanceUID of the series that `read_dicom` would read, where one can be chosen.
+def find_stack(path: Path, *, series: str | None = None) -> Stack:
+    """The slices of the series that `read_dicom` reads: in which files of the bundle they are, and on which grid.
 
     Raises:
-        ReadError: as `read_dicom`, as far as the choice goes.
+        ReadError, GeometryError: as `read_dicom`, as far as headers go.
     """
     with _open(path) as opened:
-        return _choose(opened, series)[0].uid
+        return _stack(opened.bundle.name, _choose(opened, series)[0])
 
 
 @contextmanager

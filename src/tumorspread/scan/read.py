@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from tumorspread.errors import MaskError, ReadError
 from tumorspread.scan.bundle import Bundle, Kind, file_kind, open_bundle, plain
 from tumorspread.scan.dicom import Tilt, read_dicom
+from tumorspread.scan.dicom_seg import read_segments
+from tumorspread.scan.drawings import drawing_kind
 from tumorspread.scan.nifti import read_nifti
 from tumorspread.scan.rtstruct import read_contours
 from tumorspread.scan.slices import IMAGE_SUFFIXES, read_slices
@@ -70,37 +72,49 @@ def read(
 def read_mask(
     path: str | Path, scan: Volume | None = None, *, label: int | None = None, roi: str | None = None
 ) -> Volume:
-    """Read a mask: a NIfTI image, or the contours of a DICOM RTSTRUCT.
+    """Read a mask: a NIfTI image, a DICOM segmentation (SEG), or the contours of a DICOM RTSTRUCT.
 
     Args:
         path: the file.
-        scan: the scan it belongs to; contours need it. A NIfTI mask on the same points with its axes in another order
-            or direction is turned to the scan's, voxel for voxel.
-        label: for NIfTI, which label to take, where there are several.
-        roi: for RTSTRUCT, the name of the ROI to take, where there are several; see `read_contours`.
+        scan: the scan it belongs to; DICOM needs it. A NIfTI mask on the same points with its axes in another order or
+            direction is turned to the scan's, voxel for voxel.
+        label: for NIfTI, which label to take, where there are several; for SEG, the number of the segment.
+        roi: for RTSTRUCT, the name of the ROI to take, where there are several, see `read_contours`; for SEG, the label
+            (or the number) of the segment, see `read_segments`.
 
     Returns:
-        bool voxels, on the scan's grid where a scan is given. A NIfTI mask without any voxel set is a valid answer.
+        bool voxels, on the scan's grid where a scan is given. A mask without any voxel set is a valid answer, but for
+        contours.
 
     Raises:
-        ReadError: missing, damaged, neither NIfTI nor RTSTRUCT, contours without a scan, or an option that does not
-            belong to this kind.
+        ReadError: missing, damaged, none of the three, DICOM without a scan, or an option that does not belong to this
+            kind.
         GeometryError: the mask's place is missing or broken.
-        MaskError: not on the scan's grid or slices, several labels or ROIs and none chosen, the chosen one absent, no
-            closed contours, or values that are no labels (NaN, fractions, negative).
+        MaskError: not on the scan's grid or slices, several labels, segments or ROIs and none chosen, the chosen one
+            absent, no closed contours, or values that are no labels (NaN, fractions, negative).
     """
     path = Path(path)
     if path.is_file() and file_kind(path) == "dicom":
-        if label is not None:
-            raise ReadError(f"{plain(path.name)}: --label is for NIfTI masks; this is DICOM, choose with --roi NAME")
-        if scan is None:
-            raise ReadError(f"{plain(path.name)}: contours become a mask on the grid of a scan; give the scan as well")
-        return read_contours(path, scan, roi=roi)
+        return _read_dicom_mask(path, scan, label, roi)
     if roi is not None and path.is_file():
-        raise ReadError(f"{plain(path.name)}: --roi is for DICOM RTSTRUCT; this is not DICOM, leave it out")
-    image = _read_mask_image(path, "a NIfTI mask or an RTSTRUCT")
+        raise ReadError(f"{plain(path.name)}: --roi is for DICOM RTSTRUCT and SEG; this is not DICOM, leave it out")
+    image = _read_mask_image(path, "a NIfTI mask, SEG or RTSTRUCT")
     mask = image.with_voxels(_select(path.name, image.voxels, label))
     return mask if scan is None else _onto(path.name, mask, scan)
+
+
+def _read_dicom_mask(path: Path, scan: Volume | None, label: int | None, roi: str | None) -> Volume:
+    name, kind = plain(path.name), drawing_kind(path)
+    if label is not None and (kind == "RTSTRUCT" or roi is not None):
+        raise ReadError(
+            f"{name}: --label is for NIfTI masks and for the number of a segment in a SEG; this is {kind}, choose with "
+            "--roi NAME alone"
+        )
+    if scan is None:
+        raise ReadError(f"{name}: {kind} becomes a mask on the grid of a scan; give the scan as well")
+    if kind == "RTSTRUCT":
+        return read_contours(path, scan, roi=roi)
+    return read_segments(path, scan, segment=roi if label is None else label)
 
 
 def read_labels(path: str | Path, scan: Volume) -> Volume:

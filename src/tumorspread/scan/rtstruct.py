@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 
 from tumorspread.errors import MaskError, ReadError
 from tumorspread.scan.bundle import open_bundle, plain, plain_list, short
+from tumorspread.scan.contour_planes import Planes, Points, fill_outlines, interpolate_outlines, usual_step
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS, Header, read_dataset
 from tumorspread.scan.volume import Remark, Reorientation, Shape, Volume
 
@@ -33,9 +33,10 @@ OFF_SLICE_TOLERANCE = 0.25
 # Points are decimal texts, often of 32-bit floats; without rounding, an outline through voxel centres would take in
 # or leave out those centres by chance.
 INDEX_DECIMALS = 4
-
-Points = NDArray[np.float64]
-Planes = NDArray[np.bool_]
+# Contours nearer than this share of the slice distance are in one plane: pieces and holes of one outline.
+SAME_PLANE = 0.1
+# Outlines are drawn on every second or third slice of 3 to 5 mm; further apart, what lies between is a guess.
+MAX_STEP_MM = 12.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,21 +56,24 @@ def read_contours(path: Path, scan: Volume, *, roi: str | None = None) -> Volume
 
     A voxel is inside when its centre is: by the even-odd rule over all contours of a slice, so that holes may be drawn
     as contours of their own or by a keyhole. Of a centre on the very outline the lower and right border is out, so
-    that neighbours share no voxel. Nothing is interpolated between slices.
+    that neighbours share no voxel. Where the contours lie between the scan's slices, as those drawn on another series
+    do, or skip slices at most steps, the outline is interpolated, see `interpolate_outlines`.
 
     Args:
         path: the file.
-        scan: the CT that was drawn on, its axes in any order. Contours lie on its slices, along one of its axes.
+        scan: the CT that was drawn on, its axes in any order. Contours lie on its slices or parallel to them, along one
+            of its axes.
         roi: the ROI's name, where several have closed contours.
 
     Returns:
         bool voxels on the scan's grid, with the scan's remarks and `contour_gaps`: some slices between outlines were
-        left blank, and stay blank in the mask.
+        left blank, and stay blank in the mask; or `contours_interpolated`.
 
     Raises:
         ReadError: missing, damaged, cut off, or not an RTSTRUCT.
-        MaskError: no closed contours, several ROIs and none chosen, the chosen one absent or not closed, contours off
-            the slices or outside the scan, around no voxel centre, or on every second slice or fewer.
+        MaskError: no closed contours, several ROIs and none chosen, the chosen one absent or not closed, contours
+            oblique to the slices, outside the scan or around no voxel centre, a single one off the slices, or outlines
+            so far apart that what lies between is a guess.
     """
     name = plain(path.name)
     with warnings.catch_warnings():
@@ -84,11 +88,9 @@ def read_contours(path: Path, scan: Volume, *, roi: str | None = None) -> Volume
     upright = turn.apply(scan)
     contours = [np.round(upright.to_index(points), INDEX_DECIMALS) for points in points_mm]
     # Turning first makes the outcome for centres on an outline the same for every order of the file's axes.
-    axis = _slice_axis(contours)
-    voxels = _rasterise(name, contours, upright.shape, axis)
-    gaps = _gaps(name, np.moveaxis(voxels, axis, 0))
+    voxels, remarks = _rasterise(name, contours, upright, _slice_axis(contours))
     mask = scan.with_voxels(np.ascontiguousarray(turn.invert_array(voxels)))
-    return replace(mask, remarks=(*scan.remarks, *gaps))
+    return replace(mask, remarks=(*scan.remarks, *remarks))
 
 
 def _read_rois(path: Path) -> list[_Roi]:
@@ -154,70 +156,95 @@ def _slice_axis(contours: Sequence[Points]) -> int:
     return int(np.max([np.ptp(points, axis=0) for points in contours], axis=0).argmin())
 
 
-def _rasterise(name: str, contours: Sequence[Points], shape: Shape, axis: int) -> Planes:
-    """The voxels inside, from points in fractional indices (z, y, x)."""
-    planes = np.zeros(shape, bool)
-    by_slice: dict[int, list[Points]] = defaultdict(list)
-    for points in contours:
-        _check_place(name, points, shape, axis)
-        by_slice[round(float(points[:, axis].mean()))].append(np.delete(points, axis, axis=1))
-    across = np.moveaxis(planes, axis, 0)
-    for index, outlines in by_slice.items():
-        across[index] = _inside(outlines, across.shape[1:])
-    if not planes.any():
+def _rasterise(name: str, contours: Sequence[Points], upright: Volume, axis: int) -> tuple[Planes, list[Remark]]:
+    """The voxels inside, from points in fractional indices (z, y, x), and what to say about them."""
+    count, size = upright.shape[axis], tuple(np.delete(upright.shape, axis))
+    outlines: dict[float, list[Points]] = defaultdict(list)
+    for points, place in zip(contours, _places(name, contours, upright.shape, axis), strict=True):
+        outlines[place].append(np.delete(points, axis, axis=1))
+    planes = {place: fill_outlines(outlines[place], size) for place in sorted(outlines)}
+    planes = {place: plane for place, plane in planes.items() if plane.any()}
+    if not planes:
         raise MaskError(f"{name}: its contours hold no centre of a voxel; they are too small for this scan")
-    return planes
+    skipped = _skipped(planes)
+    if all(place.is_integer() for place in planes) and 2 * skipped.total() < len(planes):
+        across, remarks = np.zeros((count, *size), bool), _gap_remarks(skipped)
+        for place, plane in planes.items():
+            across[int(place)] = plane
+    else:
+        across, remarks = _interpolate(name, {place: outlines[place] for place in planes}, upright, axis)
+    if not across.any():
+        raise MaskError(f"{name}: its contours hold no centre of a voxel; they are too small for this scan")
+    return np.moveaxis(across, 0, axis), remarks
 
 
-def _check_place(name: str, points: Points, shape: Shape, axis: int) -> None:
+def _places(name: str, contours: Sequence[Points], shape: Shape, axis: int) -> list[float]:
+    """Where each contour lies along the axis: on the number of a slice, or if one does not, each between them."""
+    for points in contours:
+        _check_extent(name, points, shape)
+    exact = [float(points[:, axis].mean()) for points in contours]
+    slices = [float(np.clip(np.round(place), 0, shape[axis] - 1)) for place in exact]
+    bends = [float(np.ptp(points[:, axis])) / 2 for points in contours]
+    off = [float(np.abs(points[:, axis] - z).max()) for points, z in zip(contours, slices, strict=True)]
+    if max(off) <= OFF_SLICE_TOLERANCE:
+        return slices
+    between = _merge(exact)
+    if max(bends) > OFF_SLICE_TOLERANCE or len(set(between)) == 1:
+        raise MaskError(
+            f"{name}: a contour lies {max(off):.2f} of the slice distance off the nearest slice of the scan; expected "
+            "contours on its slices, or several parallel to them; give the scan they were drawn on"
+        )
+    return between
+
+
+def _merge(places: Sequence[float]) -> list[float]:
+    """The places, with those that are the same but for rounding made one."""
+    order = np.argsort(places)
+    merged, held = [0.0] * len(places), -np.inf
+    for index in order:
+        if places[index] - held > SAME_PLANE:
+            held = places[index]
+        merged[index] = float(held)
+    return merged
+
+
+def _check_extent(name: str, points: Points, shape: Shape) -> None:
     beyond = np.maximum(-0.5 - points, points - (np.array(shape) - 0.5)).max()
     if beyond > OFF_SLICE_TOLERANCE:
         raise MaskError(
             f"{name}: a contour reaches {beyond:.1f} voxels beyond the scan; give the scan they were drawn on, whole"
         )
-    place = points[:, axis]
-    nearest = int(np.clip(np.round(place.mean()), 0, shape[axis] - 1))
-    off = float(np.abs(place - nearest).max())
-    if off > OFF_SLICE_TOLERANCE:
+
+
+def _interpolate(
+    name: str, outlines: dict[float, list[Points]], upright: Volume, axis: int
+) -> tuple[Planes, list[Remark]]:
+    """The slices from outlines on other planes, or on every second slice or fewer."""
+    if len(outlines) == 1:
+        raise MaskError(f"{name}: one outline that is on no slice; expected several, or the scan it was drawn on")
+    usual = usual_step(list(outlines))
+    step_mm = usual * upright.spacing_mm[axis]
+    if step_mm > MAX_STEP_MM:
         raise MaskError(
-            f"{name}: a contour lies {off:.2f} of the slice distance off the nearest slice of the scan; expected "
-            "contours on its slices; give the scan they were drawn on"
+            f"{name}: outlines {step_mm:.1f} mm apart that skip slices; expected an outline on every slice, or at most "
+            f"{MAX_STEP_MM:g} mm between them: interpolate it where it was drawn and export it again"
         )
+    shape, (row_mm, column_mm) = np.delete(upright.shape, axis), np.delete(upright.spacing_mm, axis)
+    slices = interpolate_outlines(
+        outlines, (upright.shape[axis], int(shape[0]), int(shape[1])), (float(row_mm), float(column_mm))
+    )
+    text = f"outlines on {len(outlines)} planes, {step_mm:.2f} mm apart, were interpolated onto the slices of the scan"
+    return slices, [Remark("contours_interpolated", text)]
 
 
-def _inside(outlines: Sequence[Points], shape: tuple[int, ...]) -> Planes:
-    """Whether the centre of each pixel lies inside, by the parity of the edges to its left in its row.
-
-    Args:
-        outlines: closed polygons, each (n, 2) as fractional row and column.
-        shape: rows, columns.
-    """
-    ends = np.concatenate([np.stack([points, np.roll(points, -1, axis=0)], axis=1) for points in outlines])
-    # From the upper to the lower end, so that the two edges of a keyhole, drawn to and fro, cancel to the last bit.
-    top, bottom = np.take_along_axis(ends, np.argsort(ends[:, :, :1], axis=1), axis=1).transpose(1, 0, 2)
-    first, last = (np.clip(np.ceil(end[:, 0]).astype(int), 0, shape[0]) for end in (top, bottom))
-    edge = np.repeat(np.arange(len(ends)), last - first)
-    row = np.arange(edge.size) - np.repeat(np.cumsum(last - first) - last, last - first)
-    share = (row - top[edge, 0]) / (bottom - top)[edge, 0]
-    column = top[edge, 1] + share * (bottom - top)[edge, 1]
-    crossings = np.zeros((shape[0], shape[1] + 1), np.int64)
-    np.add.at(crossings, (row, np.clip(np.ceil(column).astype(int), 0, shape[1])), 1)
-    return np.asarray(crossings.cumsum(axis=1)[:, :-1] % 2 == 1)
+def _skipped(planes: dict[float, Planes]) -> Counter[int]:
+    """How many slices are skipped between outlines that overlap, as parts of one tumour do."""
+    steps = [(a, b) for a, b in pairwise(planes) if b - a > 1 and (planes[a] & planes[b]).any()]
+    return Counter(int(b - a - 1) for a, b in steps)
 
 
-def _gaps(name: str, planes: Planes) -> list[Remark]:
-    """A remark on slices left blank between outlines that overlap, as parts of one tumour do; or a refusal.
-
-    Where most steps skip slices, the outline was meant to be interpolated, and without that about half of the volume
-    would be missing; a lone gap may be meant.
-    """
-    steps = list(pairwise(np.flatnonzero(planes.any(axis=(1, 2)))))
-    skipped = Counter(int(b - a - 1) for a, b in steps if b - a > 1 and (planes[a] & planes[b]).any())
-    if 2 * skipped.total() > len(steps):
-        raise MaskError(
-            f"{name}: {skipped.total()} of {len(steps)} steps from one outlined slice to the next skip slices; "
-            "expected an outline on every slice: interpolate it where it was drawn and export it again"
-        )
+def _gap_remarks(skipped: Counter[int]) -> list[Remark]:
+    """Where few steps skip slices, the gap may be meant and stays blank; where most do, it is to be interpolated."""
     blank = sum(count * slices for slices, count in skipped.items())
     were = "slices between outlines were" if blank > 1 else "slice between outlines was"
     return [Remark("contour_gaps", f"{blank} {were} left blank; nothing was filled in there")] if blank else []
