@@ -8,7 +8,7 @@ export MPLBACKEND := Agg
 
 .PHONY: help setup demo test test-slow test-pacs check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
-.PHONY: bench-dicom-reading clean
+.PHONY: bench-dicom-reading bench-beneath clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -27,6 +27,7 @@ help:
 	@echo "make implant-page  docs/implants.png: synthetic tumours in real scans, among real ones"
 	@echo "make weights DATA=FOLDER WORK=FOLDER  train the weights that come with the package; goes on where it stopped"
 	@echo "make model-report WEIGHTS=FILE|FOLDER LEFT_OUT='PATIENT ...'  what weights find in chests they were not trained on"
+	@echo "make bench-beneath WEIGHTS=FILE LEFT_OUT='PATIENT ...'  masses on the diaphragm, and livers: which are kept"
 	@echo "make readers      one nodule by four readers: volumes and axes, and how far they differ"
 	@echo "make lungs-sheet  outlines of the lungs of every real scan at hand, as docs/lungs.png, and a table"
 
@@ -96,6 +97,9 @@ bench-training: setup
 
 bench-dicom-reading: setup
 	$(BIN)/python -W ignore bench/dicom_reading.py
+
+bench-beneath: setup
+	$(BIN)/python -W ignore bench/beneath_lungs.py $(WEIGHTS) $(foreach p,$(LEFT_OUT),--left-out $(p))
 
 bench-registration: setup
 	$(BIN)/python bench/registration.py

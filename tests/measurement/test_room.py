@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from tumorspread.measurement.room import below_lungs, distance_to_lungs
+from tumorspread.measurement.room import below_lungs, distance_to_lungs, find_room
 
 SPACING = (5.0, 2.0, 2.0)
 
@@ -55,3 +56,40 @@ def test_where_the_scan_ends_within_the_lungs_they_go_on_beneath():
     assert not below[:, 15:45, 50:70].any()
     assert below[:, 30, 40].all()
     assert below_lungs(np.zeros_like(sides)).all()
+
+
+def chest_with_a_dome(spacing_mm, mass_mm=None):
+    """A lung 150 mm wide over the dome of the liver, and on its axis a ball of 60 mm, so far up.
+
+    Returns:
+        The sides, the top of the dome as a network might mark it, and the ball.
+    """
+    shape = tuple(int(200 / mm) for mm in spacing_mm)
+    z, y, x = (np.arange(n).reshape([-1 if i == axis else 1 for i in range(3)]) * spacing_mm[axis]
+               for axis, n in enumerate(shape))  # fmt: skip
+    axis_mm = np.hypot(y - 100, x - 100)
+    liver = np.hypot(axis_mm, z - 20) < 65
+    ball = np.zeros(shape, bool) if mass_mm is None else np.sqrt((z - mass_mm) ** 2 + axis_mm**2) < 30
+    lung = (axis_mm < 75) & (z > 40) & ~liver & ~ball
+    return lung.astype(np.uint8), liver & (z > 35) & (axis_mm < 45), ball
+
+
+@pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 2.0), (5.0, 1.5, 1.5)])
+def test_a_mass_on_the_diaphragm_is_kept_and_the_dome_of_the_liver_is_not(spacing_mm):
+    sides, dome, _ = chest_with_a_dome(spacing_mm)
+    room = find_room(sides, distance_to_lungs(sides, spacing_mm), spacing_mm)
+    assert room.below[dome].all()
+    assert not room.holds(np.flatnonzero(dome))
+    # Its lowest 20 mm lie in the liver.
+    sides, _, ball = chest_with_a_dome(spacing_mm, mass_mm=95.0)
+    room = find_room(sides, distance_to_lungs(sides, spacing_mm), spacing_mm)
+    assert room.below[ball].mean() > 0.85
+    assert room.holds(np.flatnonzero(ball))
+
+
+def test_of_a_large_piece_at_the_edge_of_the_scan_what_lies_within_it_is_asked():
+    sides, _, ball = chest_with_a_dome((2.0, 2.0, 2.0), mass_mm=95.0)
+    half = slice(None), slice(None), slice(50, None)
+    sides, ball = sides[half], ball[half]
+    room = find_room(sides, distance_to_lungs(sides, (2.0, 2.0, 2.0)), (2.0, 2.0, 2.0))
+    assert room.holds(np.flatnonzero(ball))

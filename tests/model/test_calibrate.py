@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from tumorspread.errors import RecipeError
+from tumorspread.measurement.room import Room
 from tumorspread.model.calibrate import BUDGETS, HeldOut, calibrate, choose_threshold, hold_out
-from tumorspread.model.candidates import Room
 from tumorspread.model.detect import LungSpace
 
 SHAPE = (24, 40, 40)
 VOXEL_MM3 = 8.0
-ROOM = Room(np.ones(SHAPE, bool), np.zeros(SHAPE, bool), 1e9)
+ROOM = Room(np.ones(SHAPE, bool), np.zeros(SHAPE, bool), np.ones(SHAPE, bool), (1.0, 1.0, 1.0))
 
 
 def ball(centre, radius, shape=SHAPE):

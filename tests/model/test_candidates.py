@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tumorspread.errors import RecipeError
+from tumorspread.measurement.room import Room
 from tumorspread.model.candidates import (
     TOP_VOXELS,
     Detection,
-    Room,
     expected_calibration_error,
     fit_detection,
     pick_lesions,
@@ -58,7 +58,7 @@ def test_nothing_above_the_threshold_is_no_piece():
 def test_a_piece_that_lies_mostly_outside_the_room_is_dropped_whole_and_one_inside_is_kept_whole():
     inside = np.zeros((20, 20, 20), bool)
     inside[:, :, :4] = True  # half of the certain piece, none of the others
-    room = Room(inside, np.zeros_like(inside), 1e9)
+    room = Room(inside, np.zeros_like(inside), inside, (1.0, 1.0, 1.0))
     likely, found = pick_lesions(boxes(), 0.3, Detection(), "sensitive", room)
     assert [(one.voxels, one.is_inside, one.is_kept) for one in found] == [
         (64, True, True), (1, False, False), (27, False, False),
@@ -121,12 +121,16 @@ def test_scores_that_say_nothing_give_the_share_of_tumours():
     assert 1 / (1 + np.exp(-offset)) == pytest.approx(0.5, abs=0.01)
 
 
-@pytest.mark.parametrize(("beneath", "large", "kept"), [(0, 30, 1), (12, 30, 1), (13, 30, 2), (0, 100, 2)])
-def test_a_large_piece_needs_some_lung_beneath_it_and_a_small_one_none(beneath, large, kept):
-    """Of the 64 voxels of the certain piece, a cube of 4 at 2, a fifth is 12.8; the doubtful one has 27."""
-    below = np.ones((20, 20, 20), bool)
+@pytest.mark.parametrize(("beneath", "edge_mm", "kept"), [(0, 7.0, 1), (12, 7.0, 1), (13, 7.0, 2), (0, 5.0, 2)])
+def test_a_large_piece_needs_some_lung_beneath_it_and_a_small_one_none(beneath, edge_mm, kept):
+    """Of the 64 voxels of the certain piece, a cube of 4 at 2, a fifth is 12.8; of 7 mm they are 22 mL, of 5 mm 8 mL.
+
+    The doubtful one has 27 voxels, 9.3 mL at most.
+    """
+    below, lung = np.ones((20, 20, 20), bool), np.zeros((20, 20, 20), bool)
     cube = np.zeros((4, 4, 4), bool)
     cube.flat[:beneath] = True
     below[2:6, 2:6, 2:6] = ~cube
-    _, found = pick_lesions(boxes(), 0.3, Detection(), "sensitive", Room(np.ones_like(below), below, large))
+    room = Room(np.ones_like(below), below, lung, (edge_mm,) * 3)
+    _, found = pick_lesions(boxes(), 0.3, Detection(), "sensitive", room)
     assert sum(one.is_kept for one in found if one.voxels > 1) == kept

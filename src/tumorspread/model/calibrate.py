@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tumorspread.errors import RecipeError
 from tumorspread.measurement.metrics import FOUND_SHARE
 from tumorspread.measurement.pieces import DUST_MM3
-from tumorspread.measurement.room import REACH_MM
-from tumorspread.model.candidates import Detection, Point, Room, find_pieces, fit_detection
+from tumorspread.measurement.room import REACH_MM, Room
+from tumorspread.model.candidates import Detection, Point, find_pieces, fit_detection
 from tumorspread.model.detect import LungSpace
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)

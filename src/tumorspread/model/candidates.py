@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from tumorspread.errors import RecipeError
-from tumorspread.measurement.room import LEAST_ABOVE_LUNG
+from tumorspread.measurement.room import Room
 
 Point = Literal["sensitive", "balanced", "specific"]
 POINTS: tuple[Point, ...] = get_args(Point)
 
 # The score is the mean over the most certain voxels: one voxel alone is noise, the mean of all falls with size.
 TOP_VOXELS = 12
-INSIDE_SHARE = 0.5
 # Nearer to 0 or 1 a logit says nothing more.
 LEAST = 1e-4
 # A higher score never means a less likely tumour.
@@ -69,31 +68,6 @@ class Detection:
     def least(self, point: Point) -> float:
         """The probability from which a piece is kept at an operating point."""
         return float(getattr(self, point))
-
-
-@dataclass(frozen=True, eq=False)
-class Room:
-    """Where lung tumours may be, on the network's grid.
-
-    Attributes:
-        inside: bool, in the lungs or near them.
-        below: bool, without lung beneath.
-        large: from how many voxels on a piece must have some lung beneath it.
-    """
-
-    inside: NDArray[np.bool_]
-    below: NDArray[np.bool_]
-    large: float
-
-    def holds(self, piece: NDArray[np.integer]) -> bool:
-        """Whether a piece, given by flat indices, may be a lung tumour: in the lungs by half, and not under them."""
-        if self.inside.reshape(-1)[piece].mean() < INSIDE_SHARE:
-            return False
-        return len(piece) < self.large or bool(self.below.reshape(-1)[piece].mean() <= 1 - LEAST_ABOVE_LUNG)
-
-    def crop(self, box: tuple[slice, ...]) -> Room:
-        """The room in a box."""
-        return Room(self.inside[box].copy(), self.below[box].copy(), self.large)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tumorspread.measurement.pieces import lesion_boxes
-from tumorspread.measurement.room import LARGE_ML, MARGIN_MM, REACH_MM, below_lungs, distance_to_lungs
-from tumorspread.model.candidates import Candidate, Detection, Point, Room, pick_lesions
+from tumorspread.measurement.room import REACH_MM, Room, distance_to_lungs, find_room
+from tumorspread.model.candidates import Candidate, Detection, Point, pick_lesions
 from tumorspread.model.preprocess import Way
 from tumorspread.scan.volume import Remark, Volume
 
@@ -122,7 +122,7 @@ def find_lungs(sides: NDArray[np.uint8] | None, way: Way) -> LungSpace | None:
     far_mm = distance_to_lungs(seen, spacing_mm)
     if not np.isfinite(far_mm).any():
         return None
-    return LungSpace(far_mm, Room(far_mm <= MARGIN_MM, below_lungs(seen), 1000 * LARGE_ML / float(np.prod(spacing_mm))))
+    return LungSpace(far_mm, find_room(seen, far_mm, spacing_mm))
 
 
 def box_of_lungs(
