@@ -91,7 +91,7 @@ bench-inference: setup $(PEERS)/.done
 	$(BIN)/python -W ignore bench/inference.py $(SCAN) --peers $(PEERS)/bin/python --append docs/benchmarks.md
 
 bench-growth: setup
-	$(BIN)/python -W ignore bench/growth.py $(SCAN)
+	$(BIN)/python -W ignore bench/growth.py $(SCAN) --append docs/benchmarks.md
 
 bench-training: setup
 	$(BIN)/python -W ignore bench/training.py --append docs/benchmarks.md

@@ -112,7 +112,7 @@ def _means(scan: Volume, turn: Reorientation) -> Image:
 
 def _unpadded(voxels: NDArray[Any]) -> NDArray[Any]:
     if voxels.dtype == np.int16:  # as most scans are, and three times as fast
-        return np.maximum(voxels, np.int16(PADDING_HU))
+        return np.asarray(np.maximum(voxels, np.int16(PADDING_HU)))
     # fmax, unlike maximum, prefers the number to NaN.
     return np.asarray(np.fmax(voxels, np.float32(PADDING_HU)))
 
