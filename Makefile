@@ -8,7 +8,7 @@ export MPLBACKEND := Agg
 
 .PHONY: help setup demo test test-slow test-pacs check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
-.PHONY: bench-dicom-reading bench-beneath clean
+.PHONY: bench-dicom-reading bench-beneath bench-stages bench-tiles clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -22,6 +22,8 @@ help:
 	@echo "make bench-inference SCAN=FILE  a scan through tumorspread, MONAI and nnU-Net with the same weights (an hour)"
 	@echo "make bench-growth   time and memory over the number of slices, 50 to 2,000, as docs/growth.png"
 	@echo "make bench-training  training steps a second against MONAI's BasicUNet, and what the loader costs"
+	@echo "make bench-stages   all but the network, stage by stage, against the calls that the field makes"
+	@echo "make bench-tiles    whether measured times of windows would choose other windows than their voxels do"
 	@echo "make bench-dicom-reading  280 DICOM slices through tumorspread, SimpleITK and pydicom: seconds and memory"
 	@echo "make bench-registration  overlap and inverse consistency of a real pair of scans before and after registration"
 	@echo "make implant-page  docs/implants.png: synthetic tumours in real scans, among real ones"
@@ -90,10 +92,16 @@ bench-inference: setup $(PEERS)/.done
 	$(BIN)/python -W ignore bench/inference.py $(SCAN) --peers $(PEERS)/bin/python --append docs/benchmarks.md
 
 bench-growth: setup
-	$(BIN)/python -W ignore bench/growth.py $(SCAN)
+	$(BIN)/python -W ignore bench/growth.py $(SCAN) --append docs/benchmarks.md
 
 bench-training: setup
 	$(BIN)/python -W ignore bench/training.py --append docs/benchmarks.md
+
+bench-stages: setup
+	$(BIN)/python -W ignore bench/stages.py $(SCAN) --append docs/benchmarks.md
+
+bench-tiles: setup
+	$(BIN)/python -W ignore bench/tile_cost.py --append docs/benchmarks.md
 
 bench-dicom-reading: setup
 	$(BIN)/python -W ignore bench/dicom_reading.py

@@ -2,13 +2,14 @@
 
 The slices of a real scan are drawn closer together or further apart over the same chest, and `tumorspread bench` times
 each, in a process of its own. Prints a table, then lines `name value`: the slope of a straight line and how much of
-the growth it explains, and the peak at 2,000 slices.
-Usage: python bench/growth.py SCAN [--out docs/growth.png] [--slices 50 100 ...]
+the growth it explains, and the peak at 2,000 slices. --append adds a section to a file.
+Usage: python bench/growth.py SCAN [--out docs/growth.png] [--slices 50 100 ...] [--append FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import subprocess
 import sys
@@ -29,21 +30,28 @@ SLICES = (50, 100, 200, 400, 800, 1600)
 MOST = 2000
 
 
-def main(scan: Path, out: Path, counts: list[int]) -> None:
-    """Measure, print, draw."""
-    volume = read(scan)
-    print(f"{'slices':>8}{'total s':>10}{'network s':>11}{'peak GiB':>10}")
-    found = np.array([measure(volume, count) for count in counts])
+def main(scan: Path, out: Path, counts: list[int]) -> list[str]:
+    """Measure, print, draw; gives the printed lines."""
+    volume, shown = read(scan), [f"{'slices':>8}{'total s':>10}{'network s':>11}{'peak GiB':>10}"]
+    print(shown[0])
+    rows = []
+    for count in [*counts, MOST]:
+        rows.append(measure(volume, count))
+        shown.append("{:8.0f}{:10.2f}{:11.2f}{:10.2f}".format(*rows[-1]))
+        print(shown[-1], flush=True)
+    found = np.array(rows[:-1])
     slices, total, network, peak = found.T
-    lines = {}
+    lines, figures = {}, []
     for name, values in {"total_s": total, "not_network_s": total - network, "peak_gib": peak}.items():
         slope, start = np.polyfit(slices, values, 1)
         rest = values - (slope * slices + start)
-        print(f"{name}_per_100_slices {100 * slope:.3f}")
-        print(f"{name}_line_r2 {1 - (rest**2).sum() / ((values - values.mean()) ** 2).sum():.4f}")
+        figures.append(f"{name}_per_100_slices {100 * slope:.3f}")
+        figures.append(f"{name}_line_r2 {1 - (rest**2).sum() / ((values - values.mean()) ** 2).sum():.4f}")
         lines[name] = (slope, start)
     write_picture(draw(found, lines), out)
-    print(f"peak_gib_{MOST}_slices {measure(volume, MOST)[3]:.3f}")
+    figures.append(f"peak_gib_{MOST}_slices {rows[-1][3]:.3f}")
+    print("\n".join(figures))
+    return [*shown, *figures]
 
 
 def measure(volume: Volume, count: int) -> tuple[float, float, float, float]:
@@ -59,9 +67,7 @@ def measure(volume: Volume, count: int) -> tuple[float, float, float, float]:
     if done.returncode:
         sys.exit(f"{count} slices: {done.stderr.strip()}")
     figures = json.loads(done.stdout)
-    row = (float(count), figures["total_s"], figures["network_s"], figures["peak_gib"])
-    print(f"{count:>8}{row[1]:>10.2f}{row[2]:>11.2f}{row[3]:>10.2f}", flush=True)
-    return row
+    return float(count), figures["total_s"], figures["network_s"], figures["peak_gib"]
 
 
 def draw(found: np.ndarray, lines: dict[str, tuple[float, float]]) -> bytes:
@@ -91,5 +97,10 @@ if __name__ == "__main__":
     parser.add_argument("scan", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/growth.png"))
     parser.add_argument("--slices", type=int, nargs="+", default=list(SLICES))
+    parser.add_argument("--append", type=Path)
     asked = parser.parse_args()
-    main(asked.scan, asked.out, asked.slices)
+    section = main(asked.scan, asked.out, asked.slices)
+    if asked.append:
+        head = f"\n## {datetime.date.today()}, {processor()}, growth, {asked.scan.name}\n"
+        with asked.append.open("a", encoding="utf-8") as file:
+            file.write("\n".join([head, "```", *section, "```\n"]))

@@ -68,18 +68,26 @@ def make_case() -> tuple[Volume, Volume]:
         low, part = int(place), place % 1
         plane = rows[low] if part == 0 else (1 - part) * rows[low] + part * rows[low + 1]
         voxels[z] = plane + rng.normal(0, 20, plane.shape)
-    mask = np.zeros(SHAPE, np.uint8)
-    spacing, placed = np.array(SPACING_MM), 0
+    mask = draw_lesions(SHAPE, SPACING_MM, rng)
+    return Volume.upright(voxels, SPACING_MM), Volume.upright(mask, SPACING_MM)
+
+
+def draw_lesions(
+    shape: tuple[int, ...], spacing_mm: tuple[float, ...], rng: np.random.Generator
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A mask of 20 ellipsoids of 8 to 40 mm that do not touch."""
+    mask = np.zeros(shape, np.uint8)
+    spacing, placed = np.array(spacing_mm), 0
     while placed < LESIONS:
         radii = rng.uniform(4, 20, 3) / spacing
-        centre = rng.uniform(0.2, 0.8, 3) * SHAPE
+        centre = rng.uniform(0.2, 0.8, 3) * shape
         box = tuple(slice(int(c - r) - 3, int(c + r) + 4) for c, r in zip(centre, radii, strict=True))
         if mask[box].any():
             continue
         index = np.stack(np.meshgrid(*[np.arange(b.start, b.stop) for b in box], indexing="ij"), -1)
         mask[box] |= (((index - centre) / radii) ** 2).sum(-1) <= 1
         placed += 1
-    return Volume.upright(voxels, SPACING_MM), Volume.upright(mask, SPACING_MM)
+    return mask
 
 
 def perturbed(truth: Volume) -> Volume:

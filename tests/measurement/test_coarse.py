@@ -43,6 +43,16 @@ def test_a_slab_comes_back_from_the_coarse_grid_where_it_was():
         assert np.array_equal(labels, turn.apply_array(labels_of(scan)))
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint16, np.float32, np.float64])
+def test_every_type_of_voxel_gives_the_same_coarse_grid_and_padding_is_air(dtype):
+    random = np.random.default_rng(0)
+    values = random.integers(0 if dtype == np.uint16 else -3024, 3000, (12, 30, 40))
+    first = coarsen(Volume.upright(values.astype(np.float32), (1.25, 1.0, 1.0))).hu
+    assert np.array_equal(coarsen(Volume.upright(values.astype(dtype), (1.25, 1.0, 1.0))).hu, first)
+    pairs = np.maximum(values, -1024).reshape(6, 2, 30, 40).mean(1)  # two slices of 1.25 mm are one of 2.5
+    assert first.mean() == pytest.approx(pairs.mean(), rel=1e-3)
+
+
 def labels_of(scan):
     return refine((coarsen(scan).hu > -500).astype(np.uint8), scan)
 

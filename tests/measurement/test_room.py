@@ -41,6 +41,14 @@ def test_all_of_the_lungs_is_at_no_distance_and_without_lungs_all_is_far():
     assert np.isinf(distance_to_lungs(np.zeros_like(sides), SPACING)).all()
 
 
+def test_the_distance_from_a_lung_of_one_voxel_is_that_between_the_voxels():
+    sides = np.zeros((7, 9, 11), np.uint8)
+    sides[3, 4, 5] = 2
+    z, y, x = np.meshgrid(*(np.arange(n) for n in sides.shape), indexing="ij")
+    expected = np.sqrt((5.0 * (z - 3)) ** 2 + (2.0 * (y - 4)) ** 2 + (2.0 * (x - 5)) ** 2)
+    assert np.allclose(distance_to_lungs(sides, SPACING), expected, atol=1e-4)
+
+
 def test_what_has_lung_beneath_is_not_below_the_lungs():
     sides = lungs_with_a_notch()  # slices 5 to 14, the notch in 8 to 11
     below = below_lungs(sides)

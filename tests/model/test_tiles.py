@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 
+from tumorspread.model import tiles
 from tumorspread.model.engine import TorchEngine
 from tumorspread.model.tiles import MOST_VOXELS, START_VOXELS, plan_window, slide, tile_places
 from tumorspread.model.unet import UNet, UNetConfig
@@ -135,6 +137,15 @@ def test_a_chest_is_seen_in_one_window_where_it_fits_and_in_few_where_not():
     assert plan_window((96, 112, 128), (80, 80, 80), (40, 40, 40), 16) == (96, 112, 128)
     window = plan_window((150, 170, 180), (80, 80, 80), (40, 40, 40), 16)
     assert len(list(tile_places((150, 170, 180), window, (40, 40, 40)))) <= 8
+
+
+@pytest.mark.parametrize("start_voxels", [0, 85_000, 200_000])
+def test_whatever_a_machine_takes_to_start_a_window_it_chooses_the_same_ones(monkeypatch, start_voxels):
+    # The same scan must give the same mask on every machine; `bench/tile_cost.py` measured 85,000 on one.
+    chests = list(product(range(80, 209, 32), range(96, 161, 16), range(128, 193, 32)))
+    chosen = [plan_window(chest, (80, 80, 80), (40, 40, 40), 16) for chest in chests]
+    monkeypatch.setattr(tiles, "START_VOXELS", start_voxels)
+    assert [plan_window(chest, (80, 80, 80), (40, 40, 40), 16) for chest in chests] == chosen
 
 
 def test_a_window_that_grew_gives_the_same_of_a_network_that_looks_at_one_voxel():

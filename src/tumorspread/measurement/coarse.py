@@ -7,6 +7,7 @@ by the axes turned to (head, back, left) alone: the same scan stored in another 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cc3d
 import cv2
@@ -103,11 +104,17 @@ def _means(scan: Volume, turn: Reorientation) -> Image:
         first, last = start, min(start + starts.step, len(voxels))
         if turn.flips[0]:
             first, last = len(voxels) - last, len(voxels) - first
-        # fmax, unlike maximum, prefers the number to NaN.
-        plane = np.fmax(voxels[first:last], np.float32(PADDING_HU)).mean(0, dtype=np.float32)
+        plane = _unpadded(voxels[first:last]).mean(0, dtype=np.float32)
         out[k] = cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA)
     in_slice = tuple(axis for axis in (1, 2) if turn.flips[axis])
     return np.ascontiguousarray(np.flip(out, in_slice))
+
+
+def _unpadded(voxels: NDArray[Any]) -> NDArray[Any]:
+    if voxels.dtype == np.int16:  # as most scans are, and three times as fast
+        return np.asarray(np.maximum(voxels, np.int16(PADDING_HU)))
+    # fmax, unlike maximum, prefers the number to NaN.
+    return np.asarray(np.fmax(voxels, np.float32(PADDING_HU)))
 
 
 def _group_starts(scan: Volume, turn: Reorientation) -> range:

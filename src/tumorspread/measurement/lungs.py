@@ -118,9 +118,10 @@ def _enclosure(body: Mask) -> Image:
 
 def _is_lung_like(pieces: NDArray[Any], count: int, hu: Image, enclosure: Image) -> Mask:
     """For each of `count` pieces whether it is not mere gas and lies inside the body."""
-    flat = pieces.ravel()
+    # Converted once, and counted without weights where it can be: half of the time.
+    flat = pieces.ravel().astype(np.intp)
     sizes = np.maximum(np.bincount(flat, minlength=count), 1)
-    gas = np.bincount(flat, hu.ravel() < GAS_HU, count) / sizes
+    gas = np.bincount(flat[hu.ravel() < GAS_HU], minlength=count) / sizes
     enclosed = np.bincount(flat, enclosure.ravel(), count) / sizes
     return np.asarray((gas < GAS_SHARE) & (enclosed >= ENCLOSED_SHARE))
 
@@ -161,9 +162,8 @@ def _box_with_margin(mask: Mask, margin: int) -> tuple[slice, ...]:
 
 
 def _large_pieces(mask: Mask, voxel_ml: float) -> Mask:
-    pieces = cc3d.connected_components(mask, connectivity=6)
-    ml = cc3d.statistics(pieces)["voxel_counts"] * voxel_ml
-    ml[0] = 0.0
+    pieces, count = cc3d.connected_components(mask, connectivity=6, return_N=True)
+    ml = np.bincount(pieces[mask], minlength=count + 1) * voxel_ml
     return np.asarray((ml >= max(SMALLEST_PIECE_ML, SMALLEST_SHARE * ml.max()))[pieces])
 
 
@@ -177,9 +177,9 @@ def _tell_sides(lungs: Mask, coarse: CoarseScan) -> tuple[Labels, bool]:
     core = lungs
     for depth in range(1 + round(DEEPEST_EROSION_MM / max(coarse.spacing_mm[1:]))):
         pieces, count = cc3d.connected_components(core, connectivity=6, return_N=True)
-        sizes = np.bincount(pieces.ravel(), core.ravel(), count + 1)
-        share = np.bincount(pieces.ravel(), (core & left_of_spine).ravel(), count + 1) / np.maximum(sizes, 1)
-        large = sizes > SMALLEST_SHARE * lungs.sum()
+        sizes = np.bincount(pieces[core], minlength=count + 1)
+        share = np.bincount(pieces[core & left_of_spine], minlength=count + 1) / np.maximum(sizes, 1)
+        large = sizes > SMALLEST_SHARE * np.count_nonzero(lungs)
         if large.any() and not (large & (np.minimum(share, 1 - share) > 1 - ONE_SIDED_SHARE)).any():
             sides = core * np.where(share > 0.5, LEFT, RIGHT).astype(np.uint8)[pieces]
             if depth:
@@ -203,7 +203,7 @@ def _close(sides: Labels, coarse: CoarseScan) -> Labels:
 
 
 def _volumes(labels: Labels, voxel_ml: float, separated: bool) -> Lungs:
-    left, right = (sum(int((plane == side).sum()) for plane in labels) * voxel_ml for side in (LEFT, RIGHT))
+    left, right = (sum(int(np.count_nonzero(plane == side)) for plane in labels) * voxel_ml for side in (LEFT, RIGHT))
     if not separated:
         reasons = dict.fromkeys(("left_ml", "right_ml"), "the two lungs could not be told apart")
         return Lungs(None, None, left + right, reasons)

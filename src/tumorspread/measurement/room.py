@@ -131,8 +131,7 @@ def _hulls(sides: NDArray[np.uint8]) -> NDArray[np.uint8]:
     hulls = np.zeros(sides.shape, np.uint8)
     for plane, hull in zip(sides, hulls, strict=True):
         for side in (LEFT, RIGHT):
-            y, x = np.nonzero(plane == side)
-            if len(y):
-                points = cv2.convexHull(np.stack([x, y], axis=1).astype(np.int32))
-                cv2.fillConvexPoly(hull, points, 1)
+            points = cv2.findNonZero((plane == side).view(np.uint8))
+            if points is not None:
+                cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
     return hulls

@@ -18,7 +18,8 @@ Progress = Callable[[int, int], None]
 # level of 32 channels is then 128 MB in float32.
 BATCH_VOXELS = 1_000_000
 # Of a window that grows, at the most: it decides how much memory the network takes. And what one more window costs
-# beside its voxels, in voxels: the fixed time of the layers.
+# beside its voxels, in voxels: the fixed time of the layers. Not measured on each machine: 0 to 200,000 choose the same
+# windows for every chest of `bench/tile_cost.py`, and a plan that hung on a clock would change the mask.
 MOST_VOXELS, START_VOXELS = 1_500_000, 30_000
 
 
