@@ -1,12 +1,11 @@
 // The pictures: NiiVue with a scan, the lesions as its drawing, and the tools that touch voxels.
 
-import { Niivue, NVImage, SHOW_RENDER, SLICE_TYPE, MULTIPLANAR_TYPE } from "./niivue.js";
+import { DRAG_MODE, MULTIPLANAR_TYPE, Niivue, NVImage, SHOW_RENDER, SLICE_TYPE } from "./niivue.js";
 import { drawingColours, valueOf } from "./colours.js";
 import { Grid, runsOf } from "./voxels.js";
 
 // Level and width of the report (report/views.py), and a bone window of 1800 HU around 400.
 export const WINDOWS = { lung: [-1350, 150], soft: [-160, 240], bone: [-500, 1300] };
-export const LAYOUTS = ["planes", "planes+3d", "axial", "coronal", "sagittal", "3d"];
 const SLICES = {
   axial: SLICE_TYPE.AXIAL, coronal: SLICE_TYPE.CORONAL, sagittal: SLICE_TYPE.SAGITTAL, "3d": SLICE_TYPE.RENDER,
 };
@@ -21,10 +20,13 @@ const OPTIONS = {
   show3Dcrosshair: true,
   backColor: [0, 0, 0, 1],
   crosshairColor: [0.8, 0.8, 0.8, 0.45],
-  crosshairWidth: 0.5,
-  crosshairGap: 6,
-  fontColor: [0.85, 0.85, 0.85, 1],
-  multiplanarLayout: MULTIPLANAR_TYPE.GRID,
+  crosshairWidth: 0.7,
+  crosshairWidthUnit: "mm",
+  fontColor: [0.3, 0.65, 1, 1],
+  multiplanarLayout: MULTIPLANAR_TYPE.AUTO,
+  mouseEventConfig: {
+    leftButton: { primary: DRAG_MODE.crosshair }, rightButton: DRAG_MODE.pan, centerButton: DRAG_MODE.slicer3D,
+  },
   multiplanarShowRender: SHOW_RENDER.NEVER,
   multiplanarPadPixels: 3,
   maxDrawUndoBitmaps: 2,
@@ -82,6 +84,11 @@ export class Scene {
     this.nv.onLocationChange = () => this.on.move(this._place());
     this.nv.onDrawingChanged = (action) => action === "draw" && this._endStroke();
     this.canvas.addEventListener("mousedown", (event) => this._press(event), { capture: true });
+    // NiiVue zooms with the wheel while its mode is to pan, and turns slices else.
+    const chooseWheel = (event) => { this.nv.opts.dragMode = event.ctrlKey ? DRAG_MODE.pan : DRAG_MODE.none; };
+    this.canvas.addEventListener("wheel", chooseWheel, { capture: true });
+    // Its double click would set a window of its own.
+    this.canvas.addEventListener("dblclick", (event) => event.stopImmediatePropagation(), { capture: true });
     this.canvas.addEventListener("mouseup", (event) => this._release(event));
   }
 
@@ -176,19 +183,19 @@ export class Scene {
     this.nv.drawScene();
   }
 
-  /** The centre of a lesion's voxels, as shares of the drawing's axes; null where it has none. */
+  /** The voxel of a lesion that is nearest to its centre, as shares of the drawing's axes; null where it has none. */
   centreOf(id) {
-    const sums = [0, 0, 0];
-    let count = 0;
     const value = valueOf(id);
     const [nx, ny] = this.grid.dims;
+    const voxels = [];
     for (let index = this.shown.indexOf(value); index >= 0; index = this.shown.indexOf(value, index + 1)) {
-      sums[0] += index % nx;
-      sums[1] += Math.floor(index / nx) % ny;
-      sums[2] += Math.floor(index / (nx * ny));
-      count += 1;
+      voxels.push([index % nx, Math.floor(index / nx) % ny, Math.floor(index / (nx * ny))]);
     }
-    return count ? sums.map((sum, axis) => (sum / count + 0.5) / this.grid.dims[axis]) : null;
+    if (voxels.length === 0) return null;
+    const mean = [0, 1, 2].map((axis) => voxels.reduce((sum, voxel) => sum + voxel[axis], 0) / voxels.length);
+    const away = (voxel) => Math.hypot(...voxel.map((index, axis) => index - mean[axis]));
+    const nearest = voxels.reduce((best, voxel) => (away(voxel) < away(best) ? voxel : best));
+    return nearest.map((index, axis) => (index + 0.5) / this.grid.dims[axis]);
   }
 
   /** Take a tool: look, paint (the lesion of `id`), erase, grow or split. */

@@ -8,6 +8,10 @@ import { showFindings, showHistory, showWarnings } from "./panels.js";
 import { readLabels } from "./voxels.js";
 
 const POLL_MS = 5000;
+const DONE = {
+  paint: "painted", erase: "erased", fill: "holes filled", delete: "lesion deleted", accept: "saved", split: "split",
+  merge: "merged", grow: "grown", undo: "undone", redo: "redone",
+};
 
 /** `on`: author() gives the name of who edits, or null; opened() and changed() are called after each. */
 export class Session {
@@ -144,7 +148,7 @@ export class Session {
       this.isStale = true;
       await this._refreshIfStale();
     }
-    say(isOnTop ? "somebody else edited meanwhile: yours was applied on top of theirs" : `saved: ${kind}`);
+    say(isOnTop ? "somebody else edited meanwhile: yours was applied on top of theirs" : DONE[kind]);
     await this._showInfo();
     document.body.dataset.revision = String(result.revision);
     this.on.changed();
