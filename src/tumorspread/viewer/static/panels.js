@@ -41,7 +41,8 @@ export function showHistory(edits) {
   byId("history-count").textContent = edits.length ? `(${edits.length})` : "";
   byId("history").replaceChildren(
     ...[...edits].reverse().map((edit) => {
-      const lesions = edit.changed && edit.changed.length ? ` lesion ${edit.changed.join(", ")}` : "";
+      const changed = (edit.changed ?? []).filter((id) => id !== 0);
+      const lesions = changed.length ? ` lesion ${changed.join(", ")}` : "";
       const volumes = `${shown(edit.volume_ml_before)} → ${shown(edit.volume_ml_after)} mL`;
       return make("li", {}, `${edit.kind}${lesions}: ${volumes} `, make("small", {}, `${edit.author}, ${when(edit.at)}`));
     }),
