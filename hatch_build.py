@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,8 +32,7 @@ class NiivueHook(BuildHookInterface):  # type: ignore[type-arg]
 
 def _fetching(root: str) -> ModuleType:
     """The script beside, which is in no package."""
-    spec = importlib.util.spec_from_file_location("fetch_niivue", Path(root) / "tools" / "fetch_niivue.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader = SourceFileLoader("fetch_niivue", str(Path(root) / "tools" / "fetch_niivue.py"))
+    module = ModuleType(loader.name)
+    loader.exec_module(module)
     return module

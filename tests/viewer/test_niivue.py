@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -20,11 +20,9 @@ PINNED = b"export class Niivue {}\n"
 
 @pytest.fixture(scope="module")
 def fetching() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fetch_niivue", ROOT / "tools" / "fetch_niivue.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader = SourceFileLoader("fetch_niivue", str(ROOT / "tools" / "fetch_niivue.py"))
+    module = ModuleType(loader.name)
+    loader.exec_module(module)
     return module
 
 
@@ -142,7 +140,7 @@ def test_the_lock_pins_every_package_by_its_hash_and_names_no_registry() -> None
 
 
 def test_without_niivue_the_viewer_says_how_to_fetch_it(tmp_path: Path) -> None:
-    with pytest.raises(TumorspreadError, match="python tools/fetch_niivue.py"):
+    with pytest.raises(TumorspreadError, match=r"python tools/fetch_niivue\.py"):
         check_present(tmp_path)
     (tmp_path / "niivue.js").write_bytes(PINNED)
     check_present(tmp_path)
