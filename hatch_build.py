@@ -34,5 +34,6 @@ def _fetching(root: str) -> ModuleType:
     """The script beside, which is in no package."""
     loader = SourceFileLoader("fetch_niivue", str(Path(root) / "tools" / "fetch_niivue.py"))
     module = ModuleType(loader.name)
+    module.__file__ = loader.path
     loader.exec_module(module)
     return module

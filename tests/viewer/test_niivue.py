@@ -22,6 +22,7 @@ PINNED = b"export class Niivue {}\n"
 def fetching() -> ModuleType:
     loader = SourceFileLoader("fetch_niivue", str(ROOT / "tools" / "fetch_niivue.py"))
     module = ModuleType(loader.name)
+    module.__file__ = loader.path
     loader.exec_module(module)
     return module
 
