@@ -85,6 +85,7 @@ def analyse(
     from tumorspread.clock import Clock
     from tumorspread.model.predict import Predictor
     from tumorspread.report.folder import open_folder
+    from tumorspread.report.scan_note import note_scan
     from tumorspread.scan.read import read
 
     deidentifier = None if deidentify is None else open_deidentifier(deidentify)
@@ -114,6 +115,8 @@ def analyse(
         if deidentifier is not None:
             analysis = analysis.undated()
         write_results(analysis, folder)
+        if deidentifier is None:
+            note_scan(folder, scan, series=series, tilt=tilt, lobes=lobes)
         _finish(analysis.timed(clock), folder, out, as_json)
 
 
@@ -151,6 +154,7 @@ def measure(
     """
     from tumorspread import pipeline
     from tumorspread.report.folder import open_folder
+    from tumorspread.report.scan_note import note_scan
     from tumorspread.scan.read import read, read_mask
 
     with open_folder(out, force=force) as folder:
@@ -163,6 +167,7 @@ def measure(
             mask_source=mask.name,
             options=_options(volume, dust, split, radiomics, lobes),
         )
+        note_scan(folder, scan, series=series, tilt=tilt, lobes=lobes)
         _finish(analysis, folder, out, as_json)
 
 
