@@ -42,6 +42,8 @@ function openCase(id) {
   comparison.show("", session);
   byId("probability").checked = false;
   setTool("look");
+  // Names the case for a reload. The token goes: it is in the cookie, and must not stay in the history.
+  history.replaceState(null, "", `/#${encodeURIComponent(id)}`);
   return session.open(id);
 }
 
@@ -247,8 +249,7 @@ function listenToKeys() {
 }
 
 async function start() {
-  // The token is in the cookie by now; it must not stay in the history or in a screenshot.
-  history.replaceState(null, "", "/");
+  const wanted = decodeURIComponent(location.hash.slice(1));
   wire();
   listenToKeys();
   showAuthor();
@@ -256,7 +257,8 @@ async function start() {
   try {
     await reading.refresh();
     if (reading.cases.length > 0) {
-      await openCase(reading.cases[0].id);
+      const [first] = reading.cases;
+      await openCase((reading.cases.find((one) => one.id === wanted) ?? first).id);
     } else {
       byId("loading").hidden = true;
       say("no case yet: drop a scan to analyse it");
