@@ -36,8 +36,8 @@ Each command explains itself: tumorspread analyse --help
 app = typer.Typer(help=HELP, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
 VERBS = (
     scans.analyse, scans.measure, followup.follow, scans.predict, scans.convert, dicom.series, deidentify.deidentify,
-    pacs.listen, pacs.fetch, pacs.store, view.view, training.train, training.evaluate, training.calibrate, weights.average,
-    weights.quantise, weights.export, bench.bench,
+    pacs.listen, pacs.fetch, pacs.store, view.view, training.train, training.evaluate, training.calibrate,
+    weights.average, weights.quantise, weights.export, bench.bench,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.errors import MaskError, ReadError, TumorspreadError
 from tumorspread.measurement.findings import Findings
-from tumorspread.measurement.lungs import LungMask, segment_lungs
 from tumorspread.report.scan_note import ScanNote
 from tumorspread.scan.read import read, read_labels
-from tumorspread.scan.volume import Volume
 from tumorspread.viewer.changes import make_delta
 from tumorspread.viewer.delta import Delta
 from tumorspread.viewer.edits import Accept, Change, EditError, Redo, Step, Undo, shown
 from tumorspread.viewer.journal import Entry, Journal, now
 from tumorspread.viewer.lesion_map import LesionMap
-from tumorspread.viewer.remeasure import remeasure
+from tumorspread.viewer.remeasure import Ground, Measures, remeasure, take_in
 from tumorspread.viewer.safe_file import own_file
-
-# Of the warnings those that `segment_lungs` gives.
-LUNG_CODES = (
-    "lungs_not_found", "one_lung_found", "lungs_not_separated", "lungs_touch", "lungs_cut_by_scan",
-    "lung_volume_implausible",
-)  # fmt: skip
 
 
 class StaleError(TumorspreadError):
@@ -103,14 +96,22 @@ class Case:
         if labels is None:
             raise ReadError(f"{folder.name}: lesions.nii.gz is missing; analyse the scan again")
         self.lesions = LesionMap.of(labels, self.scan.spacing_mm)
-        sides = self._labels("lungs.nii.gz", np.uint8)
-        self.lungs = self._lungs(sides)
-        self.sides = sides
-        self.findings = self.first
+        self._ground = self._read_ground()
+        self._measures = Measures(self.first)
         self.history = History()
         self._catch_up()
 
-    def _labels(self, name: str, dtype: type[np.generic]) -> NDArray[np.generic] | None:
+    @property
+    def findings(self) -> Findings:
+        """Of the current revision."""
+        return self._measures.findings
+
+    @property
+    def sides(self) -> NDArray[np.uint8] | None:
+        """1 in the left lung, 2 in the right; None where no lungs were found."""
+        return self._ground.sides
+
+    def _labels(self, name: str, dtype: type[np.generic]) -> NDArray[Any] | None:
         path = own_file(self.folder, name)
         if path is None:
             return None
@@ -119,26 +120,32 @@ class Case:
         except MaskError as error:
             raise MaskError(f"{error}: is this the scan of {self.folder.name}? name it with --scan") from error
 
-    def _lungs(self, sides: NDArray[np.uint8] | None) -> LungMask:
-        """The lungs as the first result has them."""
-        if sides is None:
-            return segment_lungs(self.scan)
-        remarks = tuple(remark for remark in self.first.warnings if remark.code in LUNG_CODES)
-        return LungMask(sides, replace(self.first.lungs, parts=()), remarks)
+    def _read_ground(self) -> Ground:
+        """The lungs as the first result has them, so that no version of ours finds others."""
+        sides = self._labels("lungs.nii.gz", np.uint8)
+        lungs = self.first.lungs
+        if sides is None and lungs.total_ml is not None:
+            raise ReadError(f"{self.folder.name}: lungs.nii.gz is missing; analyse the scan again")
+        radiomics = any(lesion.radiomics for lesion in self.first.lesions)
+        return Ground(self.scan, sides, None, lungs, radiomics)
 
     def _catch_up(self) -> None:
         """Take in what the journal has and this does not, from this process or another."""
-        entries = self._journal.entries()
-        for entry in entries:
+        for entry in self._journal.entries():
             if entry.kind == "reviewed":
                 self.history.reviewed = bool(entry.edit.get("reviewed"))
             elif entry.revision > self.history.revision:
-                self.lesions.apply(self._journal.delta(entry))
-                self.history.add(entry)
-                self.findings = self._journal.findings(entry.revision) or self._measured(frozenset(entry.changed))
+                self._take_in(entry)
 
-    def _measured(self, changed: frozenset[int]) -> Findings:
-        return remeasure(self.scan, self.lesions, self.lungs, self.findings, changed)
+    def _take_in(self, entry: Entry) -> None:
+        delta = self._journal.delta(entry)
+        self.lesions.apply(delta)
+        self.history.add(entry)
+        findings = self._journal.findings(entry.revision)
+        if findings is None:
+            self._measures = remeasure(self._ground, self.lesions, self._measures, delta, entry.at, everything=True)
+        else:
+            self._measures = Measures(findings)
 
     def edit(self, change: Change) -> Made:
         """Make an edit of the current revision and keep it.
@@ -185,31 +192,44 @@ class Case:
             raise StaleError(step.revision, self.history.revision)
 
     def _keep(self, step: Change | Undo | Redo, delta: Delta, changed: frozenset[int], of: int | None = None) -> Made:
-        before = self.findings
+        old, moment = self._measures, now()
+        if old.around is None:
+            old = take_in(self._ground, self.lesions, old.findings)
         self.lesions.apply(delta)
         try:
-            findings = self._measured(changed)
-            entry = self._journal.append(
-                Entry(
-                    revision=self.history.revision + 1,
-                    at=now(),
-                    author=step.author,
-                    kind=step.kind,
-                    edit=shown(step),
-                    changed=tuple(sorted(changed)),
-                    volume_ml_before=before.burden.volume_ml,
-                    volume_ml_after=findings.burden.volume_ml,
-                    of=of,
-                ),
-                delta,
-                findings,
+            new = self._measured(step, old, delta, moment, of)
+            entry = Entry(
+                revision=self.history.revision + 1,
+                at=moment,
+                author=step.author,
+                kind=step.kind,
+                edit=shown(step),
+                changed=tuple(sorted(changed)),
+                volume_ml_before=old.findings.burden.volume_ml,
+                volume_ml_after=new.findings.burden.volume_ml,
+                of=of,
             )
+            entry = self._journal.append(entry, delta, new.findings)
         except BaseException:
             self.lesions.apply(delta.inverse)
             raise
         self.history.add(entry)
-        self.findings = findings
-        return Made(self.history.revision, entry.changed, findings)
+        self._measures = new
+        return Made(self.history.revision, entry.changed, new.findings)
+
+    def _measured(
+        self, step: Change | Undo | Redo, old: Measures, delta: Delta, moment: str, of: int | None
+    ) -> Measures:
+        """The measures after a step; undo and redo lead to a map that was measured already."""
+        if not len(delta.places):
+            return old
+        if of is None:
+            return remeasure(self._ground, self.lesions, old, delta, moment)
+        earlier = of - 1 if isinstance(step, Undo) else of
+        findings = self._journal.findings(earlier) if earlier else self.first
+        if findings is None:
+            return remeasure(self._ground, self.lesions, old, delta, moment, everything=True)
+        return Measures(findings)
 
 
 def read_findings(folder: Path) -> Findings:

@@ -99,7 +99,7 @@ def from_runs(starts: NDArray[Any], lengths: NDArray[Any]) -> Flat:
     starts, lengths = starts.astype(np.int64), lengths.astype(np.int64)
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    return np.asarray(np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths), np.int64)
 
 
 def to_runs(places: Flat, *kinds: NDArray[Any]) -> tuple[Flat, Flat]:

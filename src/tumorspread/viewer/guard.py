@@ -148,7 +148,7 @@ def _refuse_token(scope: Scope, headers: list[tuple[bytes, bytes]], access: Acce
             given.append(text.removeprefix("Bearer ") if text.startswith("Bearer ") else "")
         if name == b"cookie" and not given:
             given += _cookies(text, access.cookie)
-    if given and all([access.is_token(token) for token in given]):
+    if given and all(access.is_token(token) for token in given):
         return None
     return Refusal(401, "the token is missing or wrong: open the address that `tumorspread view` printed")
 

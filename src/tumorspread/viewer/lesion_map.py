@@ -79,9 +79,8 @@ class LesionMap:
     def flat(self, box: Box, inside: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The flat indices, rising, of the voxels set in a box."""
         index = np.nonzero(inside)
-        return np.ravel_multi_index(
-            tuple(at + edge.start for at, edge in zip(index, box, strict=True)), self.labels.shape
-        ).astype(np.int64)
+        places = tuple(at + edge.start for at, edge in zip(index, box, strict=True))
+        return np.asarray(np.ravel_multi_index(places, self.labels.shape), np.int64)
 
     def around(self, boxes: Iterable[Box], margin: int = 1) -> Box:
         """The box about some boxes, and so many voxels more, within the map."""
