@@ -25,6 +25,7 @@ from tumorspread.viewer.edits import (
 
 
 import os
+
 SEED = int(os.environ.get("SEED", 7))
 
 
@@ -62,7 +63,9 @@ def test_a_hundred_random_edits_give_the_numbers_of_measure_each_time(case, lung
         centre = middle(case, int(rng.choice(ids))) if near else tuple(rng.choice(within))
         centre = np.clip(np.add(centre, rng.integers(-4, 5, 3)), 0, np.array(case.scan.shape) - 1)
         stroke = runs_of(ball(case, tuple(centre), float(rng.uniform(4, 22))))
-        kind = rng.choice(["paint", "new", "erase", "delete", "fill", "undo", "redo"], p=[0.3, 0.2, 0.2, 0.1, 0.06, 0.1, 0.04])
+        kind = rng.choice(
+            ["paint", "new", "erase", "delete", "fill", "undo", "redo"], p=[0.3, 0.2, 0.2, 0.1, 0.06, 0.1, 0.04]
+        )
         try:
             match kind:
                 case "paint" if ids:
