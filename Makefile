@@ -8,7 +8,7 @@ export MPLBACKEND := Agg
 
 .PHONY: help setup demo test test-slow test-pacs check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
-.PHONY: bench-dicom-reading clean
+.PHONY: bench-dicom-reading test-viewer bench-viewer clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -16,6 +16,8 @@ help:
 	@echo "make test         set up and run all tests"
 	@echo "make test-slow    the tests that train to a bar"
 	@echo "make test-pacs    a real Orthanc and storescu against the listener, killed at five moments; minutes"
+	@echo "make test-viewer  the API of the viewer asked thousands of requests by schemathesis; minutes"
+	@echo "make bench-viewer SCAN=FILE  an edit's recomputation, the bytes and seconds to the first slice"
 	@echo "make check        ruff, mypy --strict, import rules"
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
@@ -55,6 +57,9 @@ test-slow: setup
 # Needs apt-get install --no-install-recommends orthanc orthanc-dicomweb dcmtk; without them its tests skip.
 test-pacs: setup
 	$(BIN)/python -m pytest -m pacs -rs tests/pacs
+
+test-viewer: setup
+	$(BIN)/python -m pytest -m viewer tests/viewer
 
 check: setup
 	$(BIN)/ruff check .
@@ -96,6 +101,9 @@ bench-training: setup
 
 bench-dicom-reading: setup
 	$(BIN)/python -W ignore bench/dicom_reading.py
+
+bench-viewer: setup
+	$(BIN)/python -W ignore bench/viewer.py $(SCAN)
 
 bench-registration: setup
 	$(BIN)/python bench/registration.py

@@ -108,7 +108,7 @@ def _analysed(scan: Path, out: Path | None, series: str | None, tilt: TiltedGant
     with open_folder(target) as folder:
         volume = read(scan, series=series, tilt=tilt)
         with progress_bar("segmenting") as progress:
-            analysis = pipeline.analyse(volume, source=scan.name, progress=progress)
+            analysis = pipeline.analyse(volume, source=scan.name, percent=True, progress=progress)
         write_analysis(analysis, folder)
         note_scan(folder, scan, series=series, tilt=tilt)
     say(f"wrote {target}")

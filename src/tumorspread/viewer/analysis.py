@@ -37,7 +37,7 @@ def analyse_upload(folder: Path, name: str, tell: Callable[[Told], None]) -> Non
     file = next(path.name for path in folder.iterdir())
     scan = read(folder / file)
     tell(Told("prepare"))
-    analysis = analyse(scan, source=name, progress=lambda done, total: tell(Told("network", done, total)))
+    analysis = analyse(scan, source=name, percent=True, progress=lambda done, total: tell(Told("network", done, total)))
     tell(Told("write"))
     result = folder / "result"
     result.mkdir()

@@ -11,14 +11,14 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
-from pydantic import BaseModel, TypeAdapter
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from tumorspread._version import __version__
 from tumorspread.errors import TumorspreadError
 from tumorspread.viewer.body import read_json
 from tumorspread.viewer.case import Made, StaleError
-from tumorspread.viewer.edits import EditError, Name, Redo, Undo, change_adapter, step_adapter
+from tumorspread.viewer.described import UPLOAD, described, move_parts
+from tumorspread.viewer.edits import EditError, Redo, Undo, change_adapter, review_adapter, step_adapter
 from tumorspread.viewer.export import TYPES as EXPORT_TYPES
 from tumorspread.viewer.export import export_file
 from tumorspread.viewer.guard import Access, Asgi, Guard
@@ -46,13 +46,6 @@ TYPES = {
 ExportName = Literal["mask.nii.gz", "lesions.nii.gz", "lesions.csv", "findings.json", "seg.dcm", "report-sr.dcm"]
 
 
-class Reviewed(BaseModel, extra="forbid", strict=True):
-    """Whether a case was read, and by whom."""
-
-    reviewed: bool
-    author: Name
-
-
 def make_app(shelf: Shelf, jobs: Jobs, access: Access) -> Asgi:
     """The application behind its guard."""
     app = FastAPI(title="tumorspread viewer", version=__version__, docs_url=None, redoc_url=None)
@@ -61,6 +54,7 @@ def make_app(shelf: Shelf, jobs: Jobs, access: Access) -> Asgi:
     _add_edits(app, shelf)
     _add_export(app, shelf)
     _add_jobs(app, jobs)
+    app.openapi = lambda: move_parts(app)  # type: ignore[method-assign]
     app.add_exception_handler(TumorspreadError, _refused)
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -132,13 +126,13 @@ def _add_image(app: FastAPI, shelf: Shelf, name: str) -> None:
 
 
 def _add_edits(app: FastAPI, shelf: Shelf) -> None:
-    @app.post("/api/cases/{case}/edits")
+    @app.post("/api/cases/{case}/edits", openapi_extra=described(change_adapter()))
     async def edit(case: str, request: Request) -> Response:
         shelf.known(case)
         change = await read_json(request, change_adapter())
         return _made(await run_in_threadpool(lambda: shelf.open(case).edit(change)))
 
-    @app.post("/api/cases/{case}/undo")
+    @app.post("/api/cases/{case}/undo", openapi_extra=described(step_adapter()))
     async def undo(case: str, request: Request) -> Response:
         shelf.known(case)
         step = await read_json(request, step_adapter())
@@ -148,7 +142,7 @@ def _add_edits(app: FastAPI, shelf: Shelf) -> None:
             )
         )
 
-    @app.post("/api/cases/{case}/redo")
+    @app.post("/api/cases/{case}/redo", openapi_extra=described(step_adapter()))
     async def redo(case: str, request: Request) -> Response:
         shelf.known(case)
         step = await read_json(request, step_adapter())
@@ -164,10 +158,10 @@ def _add_edits(app: FastAPI, shelf: Shelf) -> None:
         entries = (asdict(entry) for entry in shelf.open(case).log() if entry.kind != "reviewed")
         return {"edits": [{name: entry[name] for name in kept} for entry in entries]}
 
-    @app.put("/api/cases/{case}/reviewed")
+    @app.put("/api/cases/{case}/reviewed", openapi_extra=described(review_adapter()))
     async def review(case: str, request: Request) -> dict[str, Any]:
         shelf.known(case)
-        asked = await read_json(request, TypeAdapter(Reviewed))
+        asked = await read_json(request, review_adapter())
         await run_in_threadpool(lambda: shelf.open(case).review(asked.reviewed, asked.author))
         return {"reviewed": asked.reviewed}
 
@@ -183,7 +177,7 @@ def _add_export(app: FastAPI, shelf: Shelf) -> None:
 
 
 def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
-    @app.post("/api/cases", status_code=202)
+    @app.post("/api/cases", status_code=202, openapi_extra=UPLOAD)
     async def send_scan(request: Request) -> dict[str, str]:
         told = request.headers.get("content-length", "")
         if told.isdigit() and int(told) > MOST_BYTES:
