@@ -8,7 +8,7 @@ export MPLBACKEND := Agg
 
 .PHONY: help setup demo test test-slow test-pacs check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
-.PHONY: bench-dicom-reading test-browser clean
+.PHONY: bench-dicom-reading test-viewer test-browser bench-viewer clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -17,6 +17,8 @@ help:
 	@echo "make test-slow    the tests that train to a bar"
 	@echo "make test-pacs    a real Orthanc and storescu against the listener, killed at five moments; minutes"
 	@echo "make test-browser the viewer in Debian's Chromium: edits, orientation, time to the first slice; minutes"
+	@echo "make test-viewer  the API of the viewer asked thousands of requests by schemathesis; minutes"
+	@echo "make bench-viewer SCAN=FILE  an edit's recomputation, the bytes and seconds to the first slice"
 	@echo "make check        ruff, mypy --strict, import rules"
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
@@ -67,6 +69,9 @@ test-browser: setup
 	$(BIN)/python tools/fetch_niivue.py
 	$(BIN)/python -m pytest -m browser -rs -s tests/viewer
 
+test-viewer: setup
+	$(BIN)/python -m pytest -m viewer tests/viewer
+
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -107,6 +112,9 @@ bench-training: setup
 
 bench-dicom-reading: setup
 	$(BIN)/python -W ignore bench/dicom_reading.py
+
+bench-viewer: setup
+	$(BIN)/python -W ignore bench/viewer.py $(SCAN)
 
 bench-registration: setup
 	$(BIN)/python bench/registration.py

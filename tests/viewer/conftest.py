@@ -83,7 +83,7 @@ def comparable(findings):
         def again(match):
             return match[1] + ", ".join(str(rank[int(n)]) for n in match[2].split(", "))
 
-        return re.sub(r"(lesions? )(\d+(?:, \d+)*)", again, text)
+        return re.sub(r"(lesions? )(\d+(?:, \d+(?![\d.]))*)", again, text)
 
     def walk(value, name=""):
         if isinstance(value, dict):

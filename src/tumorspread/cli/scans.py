@@ -59,6 +59,9 @@ def analyse(
     lobes: Lobes = None,
     series: Series = None,
     tilt: TiltedGantry = "resample",
+    probability: Annotated[
+        bool, typer.Option("--probability", help="Also write probability.nii.gz: percent, as the network sees it.")
+    ] = False,
     dicom: WriteDicom = None,
     rtstruct: Rtstruct = False,
     deidentify: KeyFile = None,
@@ -110,6 +113,7 @@ def analyse(
                 threshold=threshold,
                 point=point,
                 options=_options(volume, dust, split, radiomics, lobes),
+                percent=probability,
                 progress=progress,
             )
         if deidentifier is not None:

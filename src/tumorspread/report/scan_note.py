@@ -42,7 +42,15 @@ def note_scan(
     folder: Path, scan: Path, *, series: str | None = None, tilt: Tilt = "resample", lobes: Path | None = None
 ) -> None:
     """Write the note into a result folder that is being made."""
-    note = ScanNote(os.path.abspath(scan), series, tilt, None if lobes is None else os.path.abspath(lobes))
+    _write(folder, ScanNote(os.path.abspath(scan), series, tilt, None if lobes is None else os.path.abspath(lobes)))
+
+
+def note_own_scan(folder: Path, name: str) -> None:
+    """The same for a scan that lies in the result folder."""
+    _write(folder, ScanNote(name))
+
+
+def _write(folder: Path, note: ScanNote) -> None:
     (folder / FILE).write_text(json.dumps(asdict(note), indent=2) + "\n", encoding="utf-8")
 
 

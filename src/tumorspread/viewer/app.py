@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
-from pydantic import BaseModel, TypeAdapter
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from tumorspread._version import __version__
 from tumorspread.errors import TumorspreadError
 from tumorspread.viewer.body import read_json
 from tumorspread.viewer.case import Made, StaleError
-from tumorspread.viewer.edits import EditError, Name, Redo, Undo, change_adapter, step_adapter
+from tumorspread.viewer.described import UPLOAD, described, move_parts
+from tumorspread.viewer.edits import EditError, Redo, Undo, change_adapter, review_adapter, step_adapter
+from tumorspread.viewer.export import TYPES as EXPORT_TYPES
+from tumorspread.viewer.export import export_file
 from tumorspread.viewer.guard import Access, Asgi, Guard
 from tumorspread.viewer.images import IMAGES, image_file
+from tumorspread.viewer.jobs import BusyError, Jobs, UnknownJobError
 from tumorspread.viewer.places import place_of
 from tumorspread.viewer.safe_file import own_file
 from tumorspread.viewer.shelf import Shelf, UnknownCaseError
+from tumorspread.viewer.upload import MOST_BYTES, Upload, judge_scan
 
 STATIC = Path(__file__).resolve().parent / "static"
 TYPES = {
@@ -38,20 +43,18 @@ TYPES = {
 }
 
 
-class Reviewed(BaseModel, extra="forbid", strict=True):
-    """Whether a case was read, and by whom."""
-
-    reviewed: bool
-    author: Name
+ExportName = Literal["mask.nii.gz", "lesions.nii.gz", "lesions.csv", "findings.json", "seg.dcm", "report-sr.dcm"]
 
 
-def make_app(shelf: Shelf, access: Access) -> Asgi:
+def make_app(shelf: Shelf, jobs: Jobs, access: Access) -> Asgi:
     """The application behind its guard."""
     app = FastAPI(title="tumorspread viewer", version=__version__, docs_url=None, redoc_url=None)
-    app.state.shelf = shelf
     _add_pages(app)
     _add_cases(app, shelf)
     _add_edits(app, shelf)
+    _add_export(app, shelf)
+    _add_jobs(app, jobs)
+    app.openapi = lambda: move_parts(app)  # type: ignore[method-assign]
     app.add_exception_handler(TumorspreadError, _refused)
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -123,13 +126,13 @@ def _add_image(app: FastAPI, shelf: Shelf, name: str) -> None:
 
 
 def _add_edits(app: FastAPI, shelf: Shelf) -> None:
-    @app.post("/api/cases/{case}/edits")
+    @app.post("/api/cases/{case}/edits", openapi_extra=described(change_adapter()))
     async def edit(case: str, request: Request) -> Response:
         shelf.known(case)
         change = await read_json(request, change_adapter())
         return _made(await run_in_threadpool(lambda: shelf.open(case).edit(change)))
 
-    @app.post("/api/cases/{case}/undo")
+    @app.post("/api/cases/{case}/undo", openapi_extra=described(step_adapter()))
     async def undo(case: str, request: Request) -> Response:
         shelf.known(case)
         step = await read_json(request, step_adapter())
@@ -139,7 +142,7 @@ def _add_edits(app: FastAPI, shelf: Shelf) -> None:
             )
         )
 
-    @app.post("/api/cases/{case}/redo")
+    @app.post("/api/cases/{case}/redo", openapi_extra=described(step_adapter()))
     async def redo(case: str, request: Request) -> Response:
         shelf.known(case)
         step = await read_json(request, step_adapter())
@@ -155,12 +158,47 @@ def _add_edits(app: FastAPI, shelf: Shelf) -> None:
         entries = (asdict(entry) for entry in shelf.open(case).log() if entry.kind != "reviewed")
         return {"edits": [{name: entry[name] for name in kept} for entry in entries]}
 
-    @app.put("/api/cases/{case}/reviewed")
+    @app.put("/api/cases/{case}/reviewed", openapi_extra=described(review_adapter()))
     async def review(case: str, request: Request) -> dict[str, Any]:
         shelf.known(case)
-        asked = await read_json(request, TypeAdapter(Reviewed))
+        asked = await read_json(request, review_adapter())
         await run_in_threadpool(lambda: shelf.open(case).review(asked.reviewed, asked.author))
         return {"reviewed": asked.reviewed}
+
+
+def _add_export(app: FastAPI, shelf: Shelf) -> None:
+    @app.get("/api/cases/{case}/export/{name}")
+    def export(case: str, name: ExportName) -> Response:
+        opened = shelf.open(case)
+        with tempfile.TemporaryDirectory(dir=shelf.served_folder(case)) as folder:
+            content = export_file(opened, name, Path(folder))
+        headers = {"Content-Disposition": f'attachment; filename="{shelf.known(case).id}-{name}"'}
+        return Response(content, media_type=EXPORT_TYPES[name], headers=headers)
+
+
+def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
+    @app.post("/api/cases", status_code=202, openapi_extra=UPLOAD)
+    async def send_scan(request: Request) -> dict[str, str]:
+        told = request.headers.get("content-length", "")
+        if told.isdigit() and int(told) > MOST_BYTES:
+            raise HTTPException(413, f"more than {MOST_BYTES // 2**30} GiB; analyse it with the command")
+        job, folder = await run_in_threadpool(jobs.new_folder)
+        try:
+            upload = Upload(request.headers.get("content-type", ""), folder)
+            await upload.read(request.stream())
+            await run_in_threadpool(judge_scan, upload.path)
+        except BaseException:
+            jobs.drop_folder(job)
+            raise
+        return {"job": jobs.start(job, upload.name).id}
+
+    @app.get("/api/jobs/{job}")
+    def job_state(job: str) -> dict[str, Any]:
+        return asdict(jobs.get(job))
+
+    @app.delete("/api/jobs/{job}")
+    def cancel_job(job: str) -> dict[str, Any]:
+        return asdict(jobs.cancel(job))
 
 
 def _made(made: Made) -> Response:
@@ -171,7 +209,15 @@ def _made(made: Made) -> Response:
 def _refused(_: Request, error: Exception) -> Response:
     if isinstance(error, StaleError):
         return JSONResponse({"error": str(error), "revision": error.current}, 409)
-    status = 404 if isinstance(error, UnknownCaseError) else 422 if isinstance(error, EditError) else 409
+    status = (
+        404
+        if isinstance(error, UnknownCaseError | UnknownJobError)
+        else 429
+        if isinstance(error, BusyError)
+        else 422
+        if isinstance(error, EditError)
+        else 409
+    )
     return JSONResponse({"error": " ".join(str(error).split())}, status)
 
 

@@ -155,7 +155,7 @@ class Case:
             EditError: it cannot be made.
             OutputError: it cannot be kept; nothing is changed then.
         """
-        with self.lock, self._journal.lock():
+        with self.lock:
             self._check(change)
             delta = make_delta(change, self.lesions, self.scan, self.sides)
             changed = {change.lesion} if isinstance(change, Accept) else delta.ids
@@ -163,7 +163,7 @@ class Case:
 
     def step_back(self, step: Undo | Redo) -> Made:
         """Undo or redo one edit; errors as for `edit`."""
-        with self.lock, self._journal.lock():
+        with self.lock:
             self._check(step)
             stack = self.history.undoable if isinstance(step, Undo) else self.history.redoable
             if not stack:
@@ -195,6 +195,20 @@ class Case:
         old, moment = self._measures, now()
         if old.around is None:
             old = take_in(self._ground, self.lesions, old.findings)
+        # What is refused must write nothing, so the folder is held only now; another viewer may have been faster.
+        with self._journal.lock():
+            self._check(step)
+            return self._write(step, old, delta, moment, changed, of)
+
+    def _write(
+        self,
+        step: Change | Undo | Redo,
+        old: Measures,
+        delta: Delta,
+        moment: str,
+        changed: frozenset[int],
+        of: int | None,
+    ) -> Made:
         self.lesions.apply(delta)
         try:
             new = self._measured(step, old, delta, moment, of)

@@ -142,6 +142,16 @@ class Redo(Step):
     kind: Literal["redo"] = "redo"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """Whether a case was read, and by whom."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    reviewed: bool
+    author: Name
+
+
 Change = Paint | Erase | Fill | Delete | Accept | Split | Merge | Grow
 
 
@@ -159,6 +169,14 @@ def step_adapter() -> TypeAdapter[Step]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(Step)
+
+
+@cache
+def review_adapter() -> TypeAdapter[Review]:
+    """Reads `reviewed` and `author`."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Review)
 
 
 def shown(step: Step) -> dict[str, Any]:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 from tumorspread.errors import NetworkError
 from tumorspread.viewer.app import make_app
 from tumorspread.viewer.guard import Access
+from tumorspread.viewer.jobs import Jobs
 from tumorspread.viewer.shelf import Shelf
 
 ADDRESS = "127.0.0.1"
 
 
-def serve(shelf: Shelf, port: int, started: Callable[[str], None]) -> None:
+def serve(shelf: Shelf, uploads: Path, port: int, started: Callable[[str], None]) -> None:
     """Serve the cases of a shelf until Ctrl-C or SIGTERM.
 
     Args:
         shelf: the cases.
+        uploads: folder in which the results of scans appear that are sent.
         port: to listen at; 0 takes one that is free.
         started: called with the address to open, token included, once requests are taken.
 
@@ -27,10 +31,10 @@ def serve(shelf: Shelf, port: int, started: Callable[[str], None]) -> None:
     """
     import uvicorn
 
-    with listen(port) as listener:
+    with listen(port) as listener, closing(Jobs(uploads, lambda folder: shelf.add(folder).id)) as jobs:
         access = Access(listener.getsockname()[1], secrets.token_urlsafe(32))
         config = uvicorn.Config(
-            make_app(shelf, access),
+            make_app(shelf, jobs, access),
             log_level="error",
             # It would hold the token.
             access_log=False,
