@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from tumorspread.cli import main
 from tumorspread.errors import TumorspreadError
 from tumorspread.viewer.niivue import check_present
 
@@ -145,3 +146,17 @@ def test_without_niivue_the_viewer_says_how_to_fetch_it(tmp_path: Path) -> None:
         check_present(tmp_path)
     (tmp_path / "niivue.js").write_bytes(PINNED)
     check_present(tmp_path)
+
+
+def test_the_view_command_refuses_to_open_a_browser_without_niivue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> None:
+        check_present(tmp_path)
+
+    monkeypatch.setattr("tumorspread.viewer.niivue.check_present", missing)
+    monkeypatch.setattr(sys, "argv", ["tumorspread", "view", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.count("\n") == 1

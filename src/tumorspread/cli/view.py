@@ -13,7 +13,7 @@ import typer
 
 from tumorspread.cli.options import Series, TiltedGantry
 from tumorspread.cli.terminal import progress_bar, say
-from tumorspread.errors import OutputError, ReadError
+from tumorspread.errors import OutputError, ReadError, TumorspreadError
 
 if TYPE_CHECKING:
     from tumorspread.viewer.shelf import Shelf
@@ -53,6 +53,7 @@ def view(
     """
     import webbrowser
 
+    from tumorspread.viewer.niivue import check_present
     from tumorspread.viewer.serve import serve
     from tumorspread.viewer.shelf import Shelf
 
@@ -62,6 +63,13 @@ def view(
         if not no_browser:
             webbrowser.open(address)
 
+    try:
+        check_present()
+    except TumorspreadError as error:
+        # The API alone needs no pictures.
+        if not no_browser:
+            raise
+        say(str(error))
     # As Ctrl-C, so that whoever stops it in either way finds nothing left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     shelf = Shelf()

@@ -15,7 +15,9 @@ from tumorspread.viewer.case import Case
 from tumorspread.viewer.safe_file import own_file
 from tumorspread.viewer.shelf import Shelf
 
-IMAGES = ("scan", "lesions", "lungs", "probability")
+IMAGES = ("scan", "lesions", "lungs", "probability", "first-lesions")
+# Those that are sent as they lie in the result folder. The first lesions are what edits are compared with.
+KEPT = {"probability": "probability.nii.gz", "first-lesions": "lesions.nii.gz"}
 
 
 def image_file(shelf: Shelf, case: str, name: str) -> tuple[Path, int]:
@@ -25,11 +27,12 @@ def image_file(shelf: Shelf, case: str, name: str) -> tuple[Path, int]:
         ReadError: this case has none of that name.
     """
     opened = shelf.open(case)
-    if name == "probability":
-        path = own_file(opened.folder, "probability.nii.gz")
+    if name in KEPT:
+        path = own_file(opened.folder, KEPT[name])
         if path is None:
-            raise ReadError("this case has no probabilities; analyse the scan with --probability")
-        return path, opened.history.revision
+            hint = "; analyse the scan with --probability" if name == "probability" else ""
+            raise ReadError(f"{opened.folder.name}: {KEPT[name]} is missing{hint}")
+        return path, 0 if name == "first-lesions" else opened.history.revision
     folder = shelf.served_folder(case)
     with opened.lock:
         revision = opened.history.revision

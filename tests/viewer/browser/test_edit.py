@@ -128,6 +128,8 @@ def test_deleting_a_lesion_lowers_the_burden_and_the_export_holds_the_rest(
 def test_two_pages_at_once_lose_no_edit(show: Show, desk: Desk) -> None:
     ada, bob = show("pages", "Dr Ada"), show("pages", "Dr Bob")
     volumes = {lesion: volume_ml(ada, lesion) for lesion in (1, 2, 3, 4)}
+    answers: list[int] = []
+    bob.on("response", lambda response: answers.append(response.status))
     # Bob's page has not heard of Ada's edit when he makes his: the server refuses it, and the page makes it again.
     bob.route("**/api/cases/pages", lambda route: route.abort() if route.request.method == "GET" else route.continue_())
     ada.locator('[data-lesion="4"]').click()
@@ -137,6 +139,7 @@ def test_two_pages_at_once_lose_no_edit(show: Show, desk: Desk) -> None:
     bob.locator('[data-lesion="3"]').click()
     bob.keyboard.press("Delete")
     wait_for_revision(bob, 2)
+    assert answers.count(409) == 1
     assert bob.locator("#lesions li").count() == 2
     # Ada's page hears of it by itself.
     wait_for_revision(ada, 2)

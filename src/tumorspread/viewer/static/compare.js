@@ -40,7 +40,7 @@ export class Comparison {
       }
       const [scan, lesions] = await Promise.all([
         what === FIRST ? session.scanBytes : fetchBytes(`${path}/scan.nii.gz`),
-        fetchBytes(`${path}/lesions.nii.gz${what === FIRST ? "?revision=0" : ""}`),
+        fetchBytes(`${path}/${what === FIRST ? "first-lesions" : "lesions"}.nii.gz`),
       ]);
       if (what !== this.what) return;
       await this.other.showScan(scan, this.look().window);
