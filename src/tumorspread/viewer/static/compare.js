@@ -18,7 +18,7 @@ export class Comparison {
 
   /** Offer the first result and the other cases. */
   offer(cases, current) {
-    const choices = cases.filter((one) => one.id !== current).map((one) => make("option", { value: `case:${one.id}` }, one.name));
+    const choices = cases.filter((one) => one.id !== current).map((one) => make("option", { value: `case:${one.id}` }, one.id));
     byId("compare").replaceChildren(make("option", { value: "" }, "off"), make("option", { value: FIRST }, "first result"), ...choices);
     byId("compare").value = this.what;
   }
@@ -33,7 +33,7 @@ export class Comparison {
     const id = what === FIRST ? session.id : what.slice("case:".length);
     const path = `/api/cases/${encodeURIComponent(id)}`;
     byId("other-caption").textContent = what === FIRST ? "first result" : id;
-    byId("this-caption").textContent = what === FIRST ? "now" : session.info.name;
+    byId("this-caption").textContent = what === FIRST ? "now" : session.id;
     try {
       if (this.other === null) {
         this.other = new Scene(byId("other"), { move: () => this._lead(this.other, this.scene) });

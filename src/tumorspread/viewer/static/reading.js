@@ -48,8 +48,8 @@ export class ReadingList {
     const facts = `${lesions}, ${shown(one.volume_ml)} mL${warnings}${one.reviewed ? ", reviewed" : ""}`;
     const item = make(
       "li",
-      { role: "option", tabindex: "0", "aria-selected": String(one.id === this.current), "data-case": one.id },
-      make("b", {}, one.name), make("small", {}, facts),
+      { role: "option", tabindex: "0", "aria-selected": String(one.id === this.current), "data-case": one.id, title: one.name },
+      make("b", {}, one.id), make("small", {}, facts),
     );
     item.addEventListener("click", () => this.open(one.id));
     item.addEventListener("keydown", (event) => event.key === "Enter" && this.open(one.id));

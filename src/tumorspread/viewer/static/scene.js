@@ -20,6 +20,7 @@ const OPTIONS = {
   show3Dcrosshair: true,
   backColor: [0, 0, 0, 1],
   crosshairColor: [0.8, 0.8, 0.8, 0.45],
+  clipPlaneColor: [0, 0, 0, 0],
   crosshairWidth: 0.7,
   crosshairWidthUnit: "mm",
   fontColor: [0.3, 0.65, 1, 1],
@@ -154,8 +155,18 @@ export class Scene {
 
   setLayout(layout) {
     const hasRender = layout === "planes+3d";
+    if (hasRender || layout === "3d") this._cutFront();
     this.nv.opts.multiplanarShowRender = hasRender ? SHOW_RENDER.ALWAYS : SHOW_RENDER.NEVER;
     this.nv.setSliceType(SLICES[layout] ?? SLICE_TYPE.MULTIPLANAR);
+  }
+
+  /** Look at the patient from the front, the front half cut away: lesions stand in open lungs. */
+  _cutFront() {
+    if (this.isCut) return;
+    this.isCut = true;
+    this.nv.scene.renderAzimuth = 200;
+    this.nv.scene.renderElevation = 15;
+    this.nv.setClipPlane([0, 180, 0]);
   }
 
   /** Lay a map of probabilities (bytes of a NIfTI file, 0 to 1) over the scan, or take it away with null. */

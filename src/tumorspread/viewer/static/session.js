@@ -45,7 +45,7 @@ export class Session {
       if (id !== this.id) return;
       this.info = info;
       this.edits = this._editsOf(id, info.revision);
-      this._take(findings, info.accepted);
+      this._take(findings);
       this.scanBytes = await scan;
       if (id !== this.id) return;
       await this.scene.showScan(this.scanBytes, this.on.window());
@@ -141,7 +141,7 @@ export class Session {
       this.selected = made[0];
       this.on.madeNew();
     }
-    this._take(result.findings, result.accepted);
+    this._take(result.findings);
     if (result.delta && !isOnTop && !this.isStale && this.edits.isIdle && !this.scene.isPenDown) {
       this.scene.changeLabels(result.delta);
     } else {
@@ -164,7 +164,7 @@ export class Session {
   async _reload() {
     const [info, findings] = await Promise.all([ask("GET", this.path), ask("GET", `${this.path}/findings`)]);
     this.edits.revision = info.revision;
-    this._take(findings, info.accepted);
+    this._take(findings);
     this.isStale = true;
     await this._refreshIfStale();
     await this._showInfo();
@@ -202,9 +202,8 @@ export class Session {
     }
   }
 
-  _take(findings, accepted) {
+  _take(findings) {
     this.findings = findings;
-    if (accepted) this.accepted = new Set(accepted);
     if (!findings.lesions.some((lesion) => lesion.id === this.selected)) this.selected = null;
     this._show();
   }
@@ -220,11 +219,14 @@ export class Session {
     const [info, { edits }] = await Promise.all([ask("GET", this.path), ask("GET", `${this.path}/edits`)]);
     if (info.id !== this.id) return;
     this.info = info;
+    this.accepted = new Set(info.accepted);
+    this._show();
     byId("undo").disabled = !info.can_undo;
     byId("redo").disabled = !info.can_redo;
     byId("reviewed").disabled = false;
     byId("reviewed").checked = info.reviewed;
-    byId("case-name").textContent = info.name;
+    byId("case-name").textContent = info.id;
+    byId("case-name").title = info.name;
     byId("probability-label").hidden = !info.has_probability;
     showHistory(edits);
   }
