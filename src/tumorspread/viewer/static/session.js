@@ -13,7 +13,7 @@ const DONE = {
   merge: "merged", grow: "grown", undo: "undone", redo: "redone",
 };
 
-/** `on`: author() gives the name of who edits, or null; opened() and changed() are called after each. */
+/** `on`: author() gives the name of who edits, or null; opened(), changed() and saved() are called after each. */
 export class Session {
   constructor(scene, on) {
     this.scene = scene;
@@ -152,6 +152,7 @@ export class Session {
     await this._showInfo();
     document.body.dataset.revision = String(result.revision);
     this.on.changed();
+    await this.on.saved();
   }
 
   /** Show what the server has, so that a refused stroke does not stay on the picture. */

@@ -22,6 +22,7 @@ const session = new Session(scene, {
   madeNew: () => { byId("target").value = "selected"; },
   opened,
   changed: takeTool,
+  saved: () => reading.refresh(),
 });
 const reading = new ReadingList(openCase);
 
