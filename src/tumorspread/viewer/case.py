@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -209,8 +210,9 @@ class Case:
         changed: frozenset[int],
         of: int | None,
     ) -> Made:
-        self.lesions.apply(delta)
-        try:
+        with ExitStack() as undone:
+            self.lesions.apply(delta)
+            undone.callback(self.lesions.apply, delta.inverse)
             new = self._measured(step, old, delta, moment, of)
             entry = Entry(
                 revision=self.history.revision + 1,
@@ -224,9 +226,7 @@ class Case:
                 of=of,
             )
             entry = self._journal.append(entry, delta, new.findings)
-        except BaseException:
-            self.lesions.apply(delta.inverse)
-            raise
+            undone.pop_all()
         self.history.add(entry)
         self._measures = new
         return Made(self.history.revision, entry.changed, new.findings)
