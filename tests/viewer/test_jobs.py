@@ -5,39 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 from starlette.testclient import TestClient
+from tests.viewer.fake_analysis import FIRST, copy_result
 from tests.viewer.test_attacks import AUTHORISED, HOST, PORT, TOKEN
 
-from tumorspread.errors import ReadError
-from tumorspread.report.scan_note import note_own_scan
-from tumorspread.viewer.analysis import Told
 from tumorspread.viewer.app import make_app
 from tumorspread.viewer.guard import Access
 from tumorspread.viewer.jobs import PREFIX, Jobs
 from tumorspread.viewer.shelf import Shelf, find_results
-
-FIRST = "TUMORSPREAD_TEST_FIRST_RESULT"
-
-
-def copy_result(folder, name, tell):
-    """An analysis that knows its answer."""
-    tell(Told("network", 1, 2))
-    if name == "refused":
-        raise ReadError("not a chest")
-    if name == "faulty":
-        raise ZeroDivisionError("secret value")
-    if name == "killed":
-        os.kill(os.getpid(), 9)
-    while name == "slow":
-        time.sleep(0.05)
-    file = next(path.name for path in folder.iterdir())
-    shutil.copytree(Path(os.environ[FIRST]) / "result", folder / "result")
-    (folder / file).rename(folder / "result" / file)
-    note_own_scan(folder / "result", file)
 
 
 @pytest.fixture(scope="module")
