@@ -75,7 +75,6 @@ def analyse(
     point: Point = "balanced",
     device: str | None = None,
     options: MeasureOptions = MeasureOptions(dust_mm3=DUST_MM3),
-    percent: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Analysis:
     """Find and measure the tumours of a chest CT.
@@ -89,7 +88,6 @@ def analyse(
             calibrated.
         device: `cpu`, `cuda`, ...; None takes CUDA where there is one. Plays no part with a `Predictor`.
         options: what to measure; by default pieces of the mask below a ball of 3 mm are left out as dust.
-        percent: also give the probability of each voxel, as the network sees it.
         progress: called with (tiles done, tiles in all).
 
     Raises:
@@ -114,7 +112,7 @@ def analyse(
             lungs = lungs_found.result()
     sides = lungs.labels if lungs.volumes.total_ml is not None else None
     found = predictor.detect(
-        prepared, sides, point=point, threshold=threshold, percent=percent, progress=progress, clock=clock
+        prepared, sides, point=point, threshold=threshold, percent=options.percent, progress=progress, clock=clock
     )
     origin = Origin(
         software=SOFTWARE,

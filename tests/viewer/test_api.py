@@ -8,8 +8,8 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
-
 from tests.viewer.test_attacks import AUTHORISED, PORT, TOKEN
+
 from tumorspread.viewer.app import make_app
 from tumorspread.viewer.guard import Access
 from tumorspread.viewer.jobs import Jobs

@@ -5,6 +5,7 @@ Everything heavy is imported inside the verbs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ from tumorspread.cli.options import (
     OperatingPoint,
     OutFolder,
     Precision,
+    Probability,
     Radiomics,
     Rtstruct,
     ScanPath,
@@ -59,9 +61,7 @@ def analyse(
     lobes: Lobes = None,
     series: Series = None,
     tilt: TiltedGantry = "resample",
-    probability: Annotated[
-        bool, typer.Option("--probability", help="Also write probability.nii.gz: percent, as the network sees it.")
-    ] = False,
+    probability: Probability = False,
     dicom: WriteDicom = None,
     rtstruct: Rtstruct = False,
     deidentify: KeyFile = None,
@@ -112,8 +112,7 @@ def analyse(
                 source=source,
                 threshold=threshold,
                 point=point,
-                options=_options(volume, dust, split, radiomics, lobes),
-                percent=probability,
+                options=replace(_options(volume, dust, split, radiomics, lobes), percent=probability),
                 progress=progress,
             )
         if deidentifier is not None:

@@ -103,6 +103,8 @@ def _put(
 def _analysed(scan: Path, out: Path | None, series: str | None, tilt: TiltedGantry) -> Path:
     """The result folder of a scan that is analysed now."""
     from tumorspread import pipeline
+    from tumorspread.measurement.measured import MeasureOptions
+    from tumorspread.measurement.pieces import DUST_MM3
     from tumorspread.report.folder import check_free, open_folder, write_analysis
     from tumorspread.report.scan_note import note_scan
     from tumorspread.scan.read import read
@@ -116,7 +118,9 @@ def _analysed(scan: Path, out: Path | None, series: str | None, tilt: TiltedGant
     with open_folder(target) as folder:
         volume = read(scan, series=series, tilt=tilt)
         with progress_bar("segmenting") as progress:
-            analysis = pipeline.analyse(volume, source=scan.name, percent=True, progress=progress)
+            analysis = pipeline.analyse(
+                volume, source=scan.name, options=MeasureOptions(DUST_MM3, percent=True), progress=progress
+            )
         write_analysis(analysis, folder)
         note_scan(folder, scan, series=series, tilt=tilt)
     say(f"wrote {target}")

@@ -32,12 +32,14 @@ class MeasureOptions:
         radiomics: add IBSI first-order and shape features to every lesion.
         lobes: label map of lobes or lungs on the scan's grid, with the labels of TotalSegmentator or lungmask; it
             stands for the lungs that would else be segmented.
+        percent: where a model draws the mask, also give its probability in each voxel.
     """
 
     dust_mm3: float = 0.0
     split: bool = False
     radiomics: bool = False
     lobes: Volume | None = None
+    percent: bool = False
 
 
 @dataclass(frozen=True, eq=False)

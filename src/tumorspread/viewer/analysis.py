@@ -28,6 +28,8 @@ def analyse_upload(folder: Path, name: str, tell: Callable[[Told], None]) -> Non
         TumorspreadError: as `analyse` and `write_analysis` raise them.
     """
     tell(Told("load"))
+    from tumorspread.measurement.measured import MeasureOptions
+    from tumorspread.measurement.pieces import DUST_MM3
     from tumorspread.pipeline import analyse
     from tumorspread.report.folder import write_analysis
     from tumorspread.report.scan_note import note_own_scan
@@ -37,7 +39,12 @@ def analyse_upload(folder: Path, name: str, tell: Callable[[Told], None]) -> Non
     file = next(path.name for path in folder.iterdir())
     scan = read(folder / file)
     tell(Told("prepare"))
-    analysis = analyse(scan, source=name, percent=True, progress=lambda done, total: tell(Told("network", done, total)))
+    analysis = analyse(
+        scan,
+        source=name,
+        options=MeasureOptions(DUST_MM3, percent=True),
+        progress=lambda done, total: tell(Told("network", done, total)),
+    )
     tell(Told("write"))
     result = folder / "result"
     result.mkdir()

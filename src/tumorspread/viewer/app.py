@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -183,13 +184,12 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
         if told.isdigit() and int(told) > MOST_BYTES:
             raise HTTPException(413, f"more than {MOST_BYTES // 2**30} GiB; analyse it with the command")
         job, folder = await run_in_threadpool(jobs.new_folder)
-        try:
+        with ExitStack() as undone:
+            undone.callback(jobs.drop_folder, job)
             upload = Upload(request.headers.get("content-type", ""), folder)
             await upload.read(request.stream())
             await run_in_threadpool(judge_scan, upload.path)
-        except BaseException:
-            jobs.drop_folder(job)
-            raise
+            undone.pop_all()
         return {"job": jobs.start(job, upload.name).id}
 
     @app.get("/api/jobs/{job}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.errors import MaskError, ReadError, TumorspreadError
+from tumorspread.measurement.coarse import body_midline_mm
 from tumorspread.measurement.findings import Findings
+from tumorspread.measurement.lobes import read_lobe_map
 from tumorspread.report.scan_note import ScanNote
 from tumorspread.scan.read import read, read_labels
 from tumorspread.viewer.changes import make_delta
@@ -127,7 +130,14 @@ class Case:
         if sides is None and lungs.total_ml is not None:
             raise ReadError(f"{self.folder.name}: lungs.nii.gz is missing; analyse the scan again")
         radiomics = any(lesion.radiomics for lesion in self.first.lesions)
-        return Ground(self.scan, sides, None, lungs, radiomics)
+        return Ground(self.scan, sides, self._read_lobes(), lungs, radiomics)
+
+    def _read_lobes(self) -> NDArray[np.uint8] | None:
+        """The lobes that were brought along, as the first result has them."""
+        if self.note.lobes is None:
+            return None
+        lobes = read_labels(self.note.lobes, self.scan)
+        return read_lobe_map(lobes, midline_mm=body_midline_mm(self.scan), lesions=self.lesions.labels).lobes
 
     def _catch_up(self) -> None:
         """Take in what the journal has and this does not, from this process or another."""
@@ -209,8 +219,9 @@ class Case:
         changed: frozenset[int],
         of: int | None,
     ) -> Made:
-        self.lesions.apply(delta)
-        try:
+        with ExitStack() as undone:
+            self.lesions.apply(delta)
+            undone.callback(self.lesions.apply, delta.inverse)
             new = self._measured(step, old, delta, moment, of)
             entry = Entry(
                 revision=self.history.revision + 1,
@@ -224,9 +235,7 @@ class Case:
                 of=of,
             )
             entry = self._journal.append(entry, delta, new.findings)
-        except BaseException:
-            self.lesions.apply(delta.inverse)
-            raise
+            undone.pop_all()
         self.history.add(entry)
         self._measures = new
         return Made(self.history.revision, entry.changed, new.findings)

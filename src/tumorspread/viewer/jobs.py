@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import Literal, Self
 
 import psutil
 
@@ -244,22 +245,36 @@ def _free_folder(root: Path, name: str) -> Path:
     return next(path for path in paths if not path.exists() and not path.is_symlink())
 
 
+class _Fault:
+    """What went wrong inside, in a line.
+
+    Of a fault of ours without its text, in which libraries put the values that they stumble over.
+    """
+
+    text: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if isinstance(error, TumorspreadError):
+            self.text = " ".join(str(error).split())
+        elif isinstance(error, MemoryError):
+            self.text = "there is not enough memory for this scan"
+        elif kind is not None:
+            self.text = f"a fault of the analysis: {kind.__name__}"
+        return True
+
+
 def _serve(analyse: Analyse, folder: Path, name: str, line: Connection) -> None:
     """Analyse one scan; tells its steps, and last None or what went wrong."""
     # It reaches the whole group; the viewer decides what becomes of this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    try:
+    with _Fault() as fault:
         analyse(folder, name, line.send)
-        line.send(None)
-    except TumorspreadError as error:
-        line.send(" ".join(str(error).split()))
-    except MemoryError:
-        line.send("there is not enough memory for this scan")
-    except Exception as error:
-        # Without its text, in which libraries put the values that they stumble over.
-        with suppress(OSError):
-            line.send(f"a fault of the analysis: {type(error).__name__}")
+    with suppress(OSError):
+        line.send(fault.text)
 
 
 def _die_with_parent() -> None:
