@@ -5,6 +5,10 @@ import { byId, make, say } from "./dom.js";
 import { shown } from "./numbers.js";
 
 const POLL_MS = 700;
+const STAGES = {
+  start: "starting", load: "loading the network", read: "reading the scan", prepare: "finding the lungs",
+  network: "looking for tumours", write: "writing the results", waiting: "waiting for the scan before it",
+};
 
 /** The cases in reading order; `open(id)` is called for the one that is chosen. */
 export class ReadingList {
@@ -110,7 +114,8 @@ export class ReadingList {
       }
       if (state.state === "failed") throw new Error(state.error);
       if (state.state === "cancelled") throw new Error("the analysis was cancelled; nothing was kept");
-      this._progress(state.stage || state.state, state.done, state.total);
+      const stage = state.stage || state.state;
+      this._progress(STAGES[stage] ?? stage, state.done, state.total);
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
   }
