@@ -29,7 +29,8 @@ def test_a_scan_that_is_brought_joins_the_reading_list_with_its_findings(show: S
     page = show("markers")
     before = page.locator("#cases li").count()
     page.set_input_files("#file", desk.scan_of("tour"))
-    page.wait_for_selector('body[data-open]:not([data-open="markers"])', state="attached")
+    # The network takes seconds on an idle machine, and has taken minutes on a crowded one.
+    page.wait_for_selector('body[data-open]:not([data-open="markers"])', state="attached", timeout=400_000)
     assert page.locator("#cases li").count() == before + 1
     assert page.locator("#burden").inner_text()
 
