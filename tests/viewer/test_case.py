@@ -142,7 +142,7 @@ def test_split_lesions_stay_apart_though_they_touch_and_merge_is_its_inverse(cas
 
 def test_two_balls_are_split_at_their_neck_and_a_ball_is_not(case, lungs):
     centre = place_in_lung(case)
-    pair = ball(case, centre, 12.0) | ball(case, np.add(centre, (0, 5, 0)), 12.0)
+    pair = ball(case, centre, 13.0) | ball(case, np.add(centre, (0, 6, 0)), 13.0)
     (number,) = edit(case, Paint, runs=runs_of(pair)).changed
     made = edit(case, Split, lesion=number)
     assert len(made.changed) == 2

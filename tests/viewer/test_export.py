@@ -7,14 +7,20 @@ import io
 
 import numpy as np
 import pytest
-from tests.viewer.conftest import ball, comparable, oracle, runs_of
+from tests.report.dicom.conftest import series_of
+from tests.viewer.conftest import COARSE, ball, comparable, oracle, runs_of
 from tests.viewer.test_case import edit, middle
 
+from tumorspread.data.phantom import make_phantom
 from tumorspread.errors import ReadError
 from tumorspread.measurement.findings import Findings
 from tumorspread.pipeline import measure
+from tumorspread.report.folder import write_analysis
+from tumorspread.report.scan_note import ScanNote
+from tumorspread.scan.dicom_seg import read_segments
 from tumorspread.scan.nifti import read_nifti
-from tumorspread.scan.read import read_mask
+from tumorspread.scan.read import read, read_mask
+from tumorspread.viewer.case import Case
 from tumorspread.viewer.edits import Delete, Paint
 from tumorspread.viewer.export import export_file
 from tumorspread.viewer.images import image_file
@@ -59,3 +65,23 @@ def test_the_place_of_a_lesion_is_the_middle_of_its_voxels(case):
     assert place["center_voxel"] == np.rint(middle_zyx)[::-1].astype(int).tolist()
     x, y, z = case.scan.to_world(middle_zyx)
     assert place["center_mm_ras"] == pytest.approx([-x, -y, z])
+
+
+def test_dicom_after_an_edit_holds_the_lesions_that_are_left(tmp_path):
+    phantom = make_phantom(5, COARSE)
+    (tmp_path / "ct").mkdir()
+    for number, piece in enumerate(series_of(phantom.scan.voxels, phantom.scan.affine)):
+        piece.save_as(tmp_path / "ct" / f"{number:03}.dcm", enforce_file_format=True)
+    scan = read(tmp_path / "ct")
+    analysis = measure(tmp_path / "ct", scan.with_voxels(phantom.mask.voxels))
+    (tmp_path / "result").mkdir()
+    write_analysis(analysis, tmp_path / "result")
+    case = Case(tmp_path / "result", ScanNote(str(tmp_path / "ct")))
+    edit(case, Delete, lesion=1)
+    (tmp_path / "out").mkdir()
+    export_file(case, "seg.dcm", tmp_path / "out")
+    for number, lesion in enumerate(case.findings.lesions, 1):
+        segment = read_segments(tmp_path / "out" / "seg.dcm", case.scan, segment=number)
+        assert (segment.voxels == (case.lesions.labels == lesion.id)).all()
+    (tmp_path / "sr").mkdir()
+    assert export_file(case, "report-sr.dcm", tmp_path / "sr")[128:132] == b"DICM"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from tumorspread.errors import NetworkError
@@ -43,7 +43,9 @@ def serve(shelf: Shelf, uploads: Path, port: int, started: Callable[[str], None]
             timeout_graceful_shutdown=2,
         )
         started(f"http://{ADDRESS}:{access.port}/?token={access.token}")
-        uvicorn.Server(config).run(sockets=[listener])
+        # uvicorn raises the signal that ended it once more.
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 def listen(port: int) -> socket.socket:
