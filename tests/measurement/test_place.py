@@ -238,17 +238,13 @@ def test_nearest_lesions_are_those_of_a_search_over_all_pairs():
         mask[z : z + rng.integers(1, 6), y : y + rng.integers(1, 6), x : x + rng.integers(1, 6)] = 1
     labels = label_lesions(Volume.upright(mask, SPACING)).voxels
     count = int(labels.max())
-    boxes = [tuple(slice(0, n) for n in labels.shape)] * (count + 1)
-    boxes = [
-        boxes[0],
-        *(tuple(slice(a.min(), a.max() + 1) for a in np.nonzero(labels == n)) for n in range(1, count + 1)),
-    ]
+    boxes = {n: tuple(slice(a.min(), a.max() + 1) for a in np.nonzero(labels == n)) for n in range(1, count + 1)}
     points = [np.argwhere(labels == n) * SPACING for n in range(1, count + 1)]
-    found = nearest_lesions(labels, boxes[1:], SPACING)
+    found = nearest_lesions(labels, boxes, SPACING)
     for n, own in enumerate(points):
         apart = [np.inf if m == n else cKDTree(other).query(own)[0].min() for m, other in enumerate(points)]
-        assert apart[found[n][0] - 1] == pytest.approx(min(apart))
-        assert 0 <= found[n][1] < min(apart)
+        assert apart[found[n + 1][0] - 1] == pytest.approx(min(apart))
+        assert 0 <= found[n + 1][1] < min(apart)
 
 
 def test_a_lesion_lies_in_the_lobe_that_holds_most_of_it():

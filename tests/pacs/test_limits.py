@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from tumorspread.pacs import durable
+from tumorspread import durable
 from tumorspread.pacs.queue import Rules
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tumorspread._version import __version__
-from tumorspread.cli import bench, data, deidentify, dicom, followup, pacs, scans, training, weights
+from tumorspread.cli import bench, data, deidentify, dicom, followup, pacs, scans, training, view, weights
 from tumorspread.cli.terminal import say
 from tumorspread.errors import TumorspreadError
 
@@ -26,6 +26,7 @@ Examples:
   tumorspread analyse ct.nii.gz -o result             find and measure lung tumours
   tumorspread measure ct.nii.gz tumour.nii.gz -o result
   tumorspread follow may,ct1.nii.gz august,ct2.nii.gz -o course
+  tumorspread view result                             look at it and correct it
   tumorspread listen --aet TUMORSPREAD --port 11112 --to PACS@127.0.0.1:4242
 
 Each command explains itself: tumorspread analyse --help
@@ -35,8 +36,8 @@ Each command explains itself: tumorspread analyse --help
 app = typer.Typer(help=HELP, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
 VERBS = (
     scans.analyse, scans.measure, followup.follow, scans.predict, scans.convert, dicom.series, deidentify.deidentify,
-    pacs.listen, pacs.fetch, pacs.store, training.train, training.evaluate, training.calibrate, weights.average,
-    weights.quantise, weights.export, bench.bench,
+    pacs.listen, pacs.fetch, pacs.store, view.view, training.train, training.evaluate, training.calibrate,
+    weights.average, weights.quantise, weights.export, bench.bench,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)

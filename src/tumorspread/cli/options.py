@@ -18,6 +18,9 @@ TiltedGantry = Annotated[
     Literal["resample", "refuse"],
     typer.Option("--tilt", help="DICOM: bring slices of a tilted gantry to an upright grid, or refuse them."),
 ]
+Probability = Annotated[
+    bool, typer.Option("--probability", help="Also write probability.nii.gz: percent, as the network sees it.")
+]
 WriteDicom = Annotated[
     bool | None,
     typer.Option("--dicom/--no-dicom", help="Also write seg.dcm and report-sr.dcm; by default for a scan in DICOM."),

@@ -5,6 +5,7 @@ Everything heavy is imported inside the verbs, so that `--help` answers at once.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ from tumorspread.cli.options import (
     OperatingPoint,
     OutFolder,
     Precision,
+    Probability,
     Radiomics,
     Rtstruct,
     ScanPath,
@@ -59,6 +61,7 @@ def analyse(
     lobes: Lobes = None,
     series: Series = None,
     tilt: TiltedGantry = "resample",
+    probability: Probability = False,
     dicom: WriteDicom = None,
     rtstruct: Rtstruct = False,
     deidentify: KeyFile = None,
@@ -85,6 +88,7 @@ def analyse(
     from tumorspread.clock import Clock
     from tumorspread.model.predict import Predictor
     from tumorspread.report.folder import open_folder
+    from tumorspread.report.scan_note import note_scan
     from tumorspread.scan.read import read
 
     deidentifier = None if deidentify is None else open_deidentifier(deidentify)
@@ -108,12 +112,14 @@ def analyse(
                 source=source,
                 threshold=threshold,
                 point=point,
-                options=_options(volume, dust, split, radiomics, lobes),
+                options=replace(_options(volume, dust, split, radiomics, lobes), percent=probability),
                 progress=progress,
             )
         if deidentifier is not None:
             analysis = analysis.undated()
         write_results(analysis, folder)
+        if deidentifier is None:
+            note_scan(folder, scan, series=series, tilt=tilt, lobes=lobes)
         _finish(analysis.timed(clock), folder, out, as_json)
 
 
@@ -151,6 +157,7 @@ def measure(
     """
     from tumorspread import pipeline
     from tumorspread.report.folder import open_folder
+    from tumorspread.report.scan_note import note_scan
     from tumorspread.scan.read import read, read_mask
 
     with open_folder(out, force=force) as folder:
@@ -163,6 +170,7 @@ def measure(
             mask_source=mask.name,
             options=_options(volume, dust, split, radiomics, lobes),
         )
+        note_scan(folder, scan, series=series, tilt=tilt, lobes=lobes)
         _finish(analysis, folder, out, as_json)
 
 

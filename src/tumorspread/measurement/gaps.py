@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
@@ -16,33 +16,34 @@ Points = NDArray[np.float64]
 
 
 def nearest_lesions(
-    labels: NDArray[np.integer], boxes: Sequence[tuple[slice, ...]], spacing_mm: Triple
-) -> list[tuple[int, float] | None]:
+    labels: NDArray[np.integer], boxes: Mapping[int, tuple[slice, ...]], spacing_mm: Triple
+) -> dict[int, tuple[int, float] | None]:
     """For each lesion the one that comes nearest, and the gap between their half-level surfaces.
 
     Args:
-        labels: label map 1..n, (z, y, x).
-        boxes: of the lesions by id, the first that of lesion 1.
+        labels: label map, n in lesion n, (z, y, x).
+        boxes: of the lesions by id.
         spacing_mm: distance between voxel centres along (z, y, x).
 
     Returns:
-        (id, gap in mm, 0 where they touch) by lesion; None for an only lesion. Of equal gaps the smallest id.
+        (id, gap in mm, 0 where they touch) by lesion; None for an only lesion. Of equal gaps the lesion that comes
+        first in `boxes`.
     """
-    count = len(boxes)
-    if count < 2:
-        return [None] * count
-    spheres = [_sphere(box, spacing_mm) for box in boxes]
+    ids = list(boxes)
+    if len(ids) < 2:
+        return dict.fromkeys(ids)
+    spheres = [_sphere(box, spacing_mm) for box in boxes.values()]
     centres, radii = np.array([s[0] for s in spheres]), np.array([s[1] for s in spheres])
 
     @cache
     def surface(index: int) -> tuple[Points, cKDTree]:
-        box = boxes[index]
+        box = boxes[ids[index]]
         start = np.array([b.start for b in box]) * np.asarray(spacing_mm)
-        points = surface_points(labels[box] == index + 1, spacing_mm) + start
+        points = surface_points(labels[box] == ids[index], spacing_mm) + start
         return points, cKDTree(points)
 
-    nearest: list[tuple[int, float] | None] = []
-    for index in range(count):
+    nearest: dict[int, tuple[int, float] | None] = {}
+    for index in range(len(ids)):
         # No pair of points is nearer than the balls around the two lesions; most lesions need no closer look.
         least = np.linalg.norm(centres - centres[index], axis=1) - radii - radii[index]
         least[index] = np.inf
@@ -52,7 +53,7 @@ def nearest_lesions(
                 break
             apart, gap = _gap(surface(index), surface(other), spacing_mm)
             best = min(best, (apart, other, gap))
-        nearest.append((best[1] + 1, best[2]))
+        nearest[ids[index]] = (ids[best[1]], best[2])
     return nearest
 
 

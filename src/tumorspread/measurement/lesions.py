@@ -47,12 +47,12 @@ def measure_lesions(scan: Volume, lesions: Volume, sides: NDArray[np.uint8] | No
     hu = turn.apply_array(scan.voxels)
     canonical_sides = None if sides is None else turn.apply_array(sides)
     return tuple(
-        _measure_lesion(number, box, labels, hu, canonical_sides, lungs, turn)
+        measure_lesion(number, box, labels, hu, canonical_sides, lungs, turn)
         for number, box in enumerate(lesion_boxes(labels.voxels), 1)
     )
 
 
-def _measure_lesion(
+def measure_lesion(
     number: int,
     box: tuple[slice, slice, slice],
     labels: Volume,
@@ -61,6 +61,17 @@ def _measure_lesion(
     lungs: Lungs,
     turn: Reorientation,
 ) -> Lesion:
+    """Measure one lesion.
+
+    Args:
+        number: its id.
+        box: about it.
+        labels: label map, axes turned to (head, back, left).
+        hu: the scan, likewise.
+        sides: 1 in the left lung and 2 in the right, likewise; None where no lungs were found.
+        lungs: as for `measure_lesions`.
+        turn: from the scan's own axes to these.
+    """
     inside = labels.voxels[box] == number
     start = np.array([b.start for b in box])
     axes = measure_axes(inside, labels.spacing_mm[1:])

@@ -32,12 +32,14 @@ class MeasureOptions:
         radiomics: add IBSI first-order and shape features to every lesion.
         lobes: label map of lobes or lungs on the scan's grid, with the labels of TotalSegmentator or lungmask; it
             stands for the lungs that would else be segmented.
+        percent: where a model draws the mask, also give its probability in each voxel.
     """
 
     dust_mm3: float = 0.0
     split: bool = False
     radiomics: bool = False
     lobes: Volume | None = None
+    percent: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,25 @@ def measure_mask(
             has them where they cannot be.
     """
     labels = replace(label_lesions(mask, dust_mm3=options.dust_mm3, split=options.split), remarks=())
+    dust = dust_remark(mask, labels, options.dust_mm3) if options.dust_mm3 else ()
+    measured = measure_labels(scan, labels, options, lungs=lungs)
+    return replace(measured, remarks=(*dust, *measured.remarks))
+
+
+def measure_labels(
+    scan: Volume, labels: Volume, options: MeasureOptions = MeasureOptions(), *, lungs: LungMask | None = None
+) -> Measured:
+    """Measure all of one map of lesions that are told apart already.
+
+    Args:
+        scan: HU.
+        labels: n in lesion n, 1 the largest, on the scan's grid; as `label_lesions` numbers them.
+        options: what to measure; how to tell lesions apart plays no part.
+        lungs: as for `measure_mask`.
+
+    Raises:
+        MaskError: of the lobes, as for `measure_mask`.
+    """
     lung_mask, lobes = _lungs(scan, options.lobes, labels, lungs)
     sides = lung_mask.labels if lung_mask.volumes.total_ml is not None else None
     told = not (lung_mask.volumes.left_ml is None and lung_mask.volumes.right_ml is None)
@@ -89,7 +110,6 @@ def measure_mask(
     lesions = locate_lesions(lesions, labels, sides, volumes, lobes)
     if options.radiomics:
         lesions = add_features(lesions, scan, labels)
-    dust = dust_remark(mask, labels, options.dust_mm3) if options.dust_mm3 else ()
     return Measured(
         labels=labels,
         sides=None if sides is None else replace(scan, voxels=sides, remarks=()),
@@ -98,7 +118,7 @@ def measure_mask(
         burden=sum_burden(lesions, volumes),
         spread=measure_spread(lesions, volumes),
         stage=propose_stage(lesions),
-        remarks=(*dust, *speck_remark([n.volume_ml for n in lesions]), *_cut(lesions), *lung_mask.remarks),
+        remarks=(*speck_remark([n.volume_ml for n in lesions]), *cut_remark(lesions), *lung_mask.remarks),
     )
 
 
@@ -121,7 +141,8 @@ def _parts(scan: Volume, sides: NDArray[np.uint8] | None, lobes: NDArray[np.uint
     return lung_parts(turn.apply_array(sides), upright, scan.voxel_ml)
 
 
-def _cut(lesions: tuple[Lesion, ...]) -> tuple[Remark, ...]:
+def cut_remark(lesions: tuple[Lesion, ...]) -> tuple[Remark, ...]:
+    """How many lesions the edge of the scan cuts, in words; nothing where it cuts none."""
     cut = sum("cut_by_scan_edge" in lesion.flags for lesion in lesions)
     if not cut:
         return ()

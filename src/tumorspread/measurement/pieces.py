@@ -170,7 +170,7 @@ def _split(pieces: Labels, spacing_mm: Triple) -> tuple[Labels, int]:
     for number, box in enumerate(cc3d.statistics(pieces)["bounding_boxes"]):
         if number:
             inside = pieces[box] == number
-            parts = _parts(inside, spacing_mm)
+            parts = divide_at_necks(inside, spacing_mm)
             out[box][inside] = parts[inside] + count
             count += int(parts.max())
     first = np.unique(out.ravel(), return_index=True)[1][1 if (out == 0).any() else 0 :]
@@ -179,7 +179,7 @@ def _split(pieces: Labels, spacing_mm: Triple) -> tuple[Labels, int]:
     return order[out], count
 
 
-def _parts(piece: NDArray[np.bool_], spacing_mm: Triple) -> Labels:
+def divide_at_necks(piece: NDArray[np.bool_], spacing_mm: Triple) -> Labels:
     """One piece in parts 1..n: basins of the distance to its surface, joined where the neck is wide."""
     depth = edt.edt(np.ascontiguousarray(piece), anisotropy=spacing_mm, black_border=True)
     peaks = _peaks(depth)

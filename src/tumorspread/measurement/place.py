@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ NO_SIDE = "its lung is unknown"
 NO_LOBES = "no lobe mask was brought along"
 ONE_LUNG = "with one lung alone its surface at the ribs cannot be told from that at the mediastinum"
 SURFACES: dict[Kind, str] = {"pleura": "ribs or diaphragm", "mediastinum": "mediastinum"}
+OF_GAP = ("nearest_lesion_id", "nearest_lesion_mm")
 OF_SURFACE = (
     *("region", "pleural_contact_cm2", "distance_to_pleura_mm", "distance_to_pleura_mm_error"),
     *("distance_to_mediastinum_mm", "distance_to_mediastinum_mm_error"),
@@ -38,11 +39,21 @@ Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
-class _Surroundings:
-    """What lesions lie in; arrays in axes turned to (head, back, left)."""
+class Surroundings:
+    """What lesions lie in; arrays in axes turned to (head, back, left).
+
+    Attributes:
+        labels: label map, n in lesion n.
+        boxes: about the lesions, by id.
+        sides: 1 in the left lung and 2 in the right.
+        lobes: n in the n-th of `lobes.LOBES`; None where no lobe mask was brought along.
+        spacing_mm: of that grid.
+        surface: of the lungs; None where it cannot be told.
+        borders: where the zones of each lung meet.
+    """
 
     labels: NDArray[np.integer]
-    boxes: list[Box]
+    boxes: Mapping[int, Box]
     sides: Sides
     lobes: NDArray[np.uint8] | None
     spacing_mm: Triple
@@ -68,50 +79,63 @@ def locate_lesions(
     turn = Reorientation.to_canonical(labels)
     upright = turn.apply(labels)
     voxels = upright.voxels
-    boxes = lesion_boxes(voxels)
+    boxes = dict(enumerate(lesion_boxes(voxels), 1))
     gaps = nearest_lesions(voxels, boxes, upright.spacing_mm)
     told = sides is not None and not (lungs.left_ml is None and lungs.right_ml is None)
     if sides is None or not told or not lesions:
         reason = lungs.reasons.get("left_ml", NO_LUNGS)
-        return tuple(_with_gap(_nowhere(lesion, reason), gap) for lesion, gap in zip(lesions, gaps, strict=True))
+        return tuple(with_gap(nowhere(lesion, reason), gaps[lesion.id]) for lesion in lesions)
     canonical_lobes = None if lobes is None else turn.apply_array(lobes)
-    around = _surroundings(lesions, voxels, boxes, turn.apply_array(sides), canonical_lobes, upright.spacing_mm)
-    return tuple(_with_gap(_locate(lesion, around), gap) for lesion, gap in zip(lesions, gaps, strict=True))
+    around = surround(lesions, voxels, boxes, turn.apply_array(sides), canonical_lobes, upright.spacing_mm)
+    return tuple(with_gap(locate(lesion, around), gaps[lesion.id]) for lesion in lesions)
 
 
-def _nowhere(lesion: Lesion, reason: str) -> Lesion:
+def nowhere(lesion: Lesion, reason: str) -> Lesion:
+    """A lesion whose place is unknown, and why."""
     return replace(lesion, reasons=lesion.reasons | dict.fromkeys(("zone", "lobe", *OF_SURFACE), reason))
 
 
-def _with_gap(lesion: Lesion, gap: tuple[int, float] | None) -> Lesion:
+def without_place(lesion: Lesion) -> Lesion:
+    """A lesion as `measure_lesions` gives it, before it was said where it lies."""
+    unknown: dict[str, Any] = dict.fromkeys(("zone", "lobe", *OF_SURFACE, *OF_GAP))
+    kept = {name: reason for name, reason in lesion.reasons.items() if name not in unknown}
+    return replace(lesion, **unknown, reasons=kept)
+
+
+def with_gap(lesion: Lesion, gap: tuple[int, float] | None) -> Lesion:
+    """A lesion with (id, gap in mm) of the nearest other one; None where there is no other."""
     if gap is None:
-        reasons = dict.fromkeys(("nearest_lesion_id", "nearest_lesion_mm"), "there is no other lesion")
-        return replace(lesion, reasons=lesion.reasons | reasons)
-    return replace(lesion, nearest_lesion_id=gap[0], nearest_lesion_mm=gap[1])
+        reasons = dict.fromkeys(OF_GAP, "there is no other lesion")
+        return replace(lesion, nearest_lesion_id=None, nearest_lesion_mm=None, reasons=lesion.reasons | reasons)
+    reasons = {name: reason for name, reason in lesion.reasons.items() if name not in OF_GAP}
+    return replace(lesion, nearest_lesion_id=gap[0], nearest_lesion_mm=gap[1], reasons=reasons)
 
 
-def _surroundings(
+def surround(
     lesions: Sequence[Lesion],
     labels: NDArray[np.integer],
-    boxes: list[Box],
+    boxes: Mapping[int, Box],
     sides: Sides,
     lobes: NDArray[np.uint8] | None,
     spacing_mm: Triple,
-) -> _Surroundings:
+) -> Surroundings:
+    """What some lesions lie in; arguments as the attributes of `Surroundings`."""
     numbers = {name: number for number, name in SIDES.items()}
-    of_lesions = np.array([0, *(numbers[n.side] if n.side else 0 for n in lesions)], np.uint8)
+    of_lesions = np.zeros(max(boxes, default=0) + 1, np.uint8)
+    for lesion in lesions:
+        of_lesions[lesion.id] = numbers[lesion.side] if lesion.side else 0
     surface = lung_surface(sides, labels, of_lesions, spacing_mm)
-    return _Surroundings(labels, boxes, sides, lobes, spacing_mm, surface, zone_borders(sides))
+    return Surroundings(labels, boxes, sides, lobes, spacing_mm, surface, zone_borders(sides))
 
 
-def _locate(lesion: Lesion, around: _Surroundings) -> Lesion:
+def locate(lesion: Lesion, around: Surroundings) -> Lesion:
     """One lesion with its place, and the reasons of what is unknown."""
     if not is_in_lungs(lesion):
-        return _nowhere(lesion, OUTSIDE)
+        return nowhere(lesion, OUTSIDE)
     side = next((number for number, name in SIDES.items() if name == lesion.side), None)
     if side is None:
-        return _nowhere(lesion, lesion.reasons.get("side", NO_SIDE))
-    box = around.boxes[lesion.id - 1]
+        return nowhere(lesion, lesion.reasons.get("side", NO_SIDE))
+    box = around.boxes[lesion.id]
     inside = around.labels[box] == lesion.id
     start = np.array([b.start for b in box])
     values, reasons = _distances(lesion, inside, start, side, around)
@@ -122,13 +146,13 @@ def _locate(lesion: Lesion, around: _Surroundings) -> Lesion:
 
 
 def _distances(
-    lesion: Lesion, inside: Mask, start: NDArray[np.int64], side: int, around: _Surroundings
+    lesion: Lesion, inside: Mask, start: NDArray[np.int64], side: int, around: Surroundings
 ) -> tuple[dict[str, Any], Reasons]:
     """Gaps, contact and region as fields of `Lesion`, and why some are missing."""
     surface = around.surface
     if surface is None:
         return {}, dict.fromkeys(OF_SURFACE, ONE_LUNG)
-    touch = dict(zip(SURFACES, _contacts(lesion, around.boxes[lesion.id - 1], around, surface), strict=True))
+    touch = dict(zip(SURFACES, _contacts(lesion, around.boxes[lesion.id], around, surface), strict=True))
     values: dict[str, Any] = {"pleural_contact_cm2": touch["pleura"] / 100}
     reasons: Reasons = {}
     rim = surface_points(inside, (1.0, 1.0, 1.0)).astype(np.intp) + start
@@ -155,12 +179,12 @@ def _gap(way: tuple[float, float] | None, voxels: float) -> float | None:
     return distance_mm * (1 - voxels / steps) if steps > voxels else 0.0
 
 
-def _zone(side: int, index: float, around: _Surroundings) -> tuple[Any, Reasons]:
+def _zone(side: int, index: float, around: Surroundings) -> tuple[Any, Reasons]:
     borders = around.borders.get(side)
     return (None, {"zone": CUT}) if borders is None else (zone_at(index, borders), {})
 
 
-def _lobe(inside: Mask, box: Box, around: _Surroundings) -> tuple[Any, Reasons]:
+def _lobe(inside: Mask, box: Box, around: Surroundings) -> tuple[Any, Reasons]:
     """The lobe that holds most of the lesion, or is nearest within its box."""
     if around.lobes is None:
         return None, {"lobe": NO_LOBES}
@@ -171,7 +195,7 @@ def _lobe(inside: Mask, box: Box, around: _Surroundings) -> tuple[Any, Reasons]:
     return (LOBES[int(counts.argmax())], {}) if counts.any() else (None, {"lobe": "no lobe lies around it"})
 
 
-def _contacts(lesion: Lesion, box: Box, around: _Surroundings, surface: LungSurface) -> tuple[float, float]:
+def _contacts(lesion: Lesion, box: Box, around: Surroundings, surface: LungSurface) -> tuple[float, float]:
     """mm2 of the lesion's surface on tissue that is neither lung nor lesion: at the pleura, and at the mediastinum.
 
     The faces of voxels are a staircase, of more area than the surface they stand for: they are scaled by the area of

@@ -33,10 +33,13 @@ def add_features(lesions: Sequence[Lesion], scan: Volume, labels: Volume) -> tup
         The same lesions with `radiomics` filled; shape alone where a value is not a number.
     """
     boxes = lesion_boxes(labels.voxels)
-    return tuple(replace(lesion, radiomics=_features(lesion, boxes[lesion.id - 1], scan, labels)) for lesion in lesions)
+    return tuple(
+        replace(lesion, radiomics=lesion_features(lesion, boxes[lesion.id - 1], scan, labels)) for lesion in lesions
+    )
 
 
-def _features(lesion: Lesion, box: tuple[slice, ...], scan: Volume, labels: Volume) -> dict[str, float]:
+def lesion_features(lesion: Lesion, box: tuple[slice, ...], scan: Volume, labels: Volume) -> dict[str, float]:
+    """The features of one lesion by name; arguments as for `add_features`, with the box about it."""
     inside = labels.voxels[box] == lesion.id
     features = shape_features(measure_shape(inside, labels.spacing_mm), 1000 * lesion.volume_ml)
     hu = np.maximum(scan.voxels[box].astype(np.float64), PADDING_HU)

@@ -28,7 +28,8 @@ def sum_burden(lesions: Sequence[Lesion], lungs: Lungs) -> Burden:
     volume = sum(lesion.volume_ml for lesion in lesions)
     in_lungs = sum(lesion.volume_ml for lesion in lesions if "outside_lungs" not in lesion.flags)
     share, reasons = _share(in_lungs, lungs.total_ml, lungs.reasons.get("total_ml", NO_LUNGS))
-    measurable = sorted((n for n in lesions if n.recist_measurable), key=lambda n: (-n.long_axis_mm, n.id))
+    # Of equal ones the larger, which comes first.
+    measurable = sorted((n for n in lesions if n.recist_measurable), key=lambda n: -n.long_axis_mm)
     targets = measurable[:TARGETS_AN_ORGAN]
     if not targets:
         reasons["sum_of_target_axes_mm"] = "no lesion is measurable by RECIST 1.1" if lesions else NO_LESIONS

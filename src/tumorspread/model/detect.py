@@ -29,6 +29,8 @@ class Detected:
         remarks: codes `outside_lungs_left_out` and those of the input gate.
         likely: probability of the piece at each voxel of the network's grid; None where it was not calibrated.
         way: the road between both grids.
+        percent: the probability as the network gave it, before anything was judged, in whole percent on the scan's
+            grid; None where it was not asked for.
     """
 
     mask: Volume
@@ -36,6 +38,7 @@ class Detected:
     remarks: tuple[Remark, ...]
     likely: NDArray[np.float32] | None
     way: Way
+    percent: Volume | None = None
 
     def probabilities(self, lesions: Volume) -> tuple[float, ...] | None:
         """The probability that each lesion is a tumour, by id; None where it was not calibrated.

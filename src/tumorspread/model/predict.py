@@ -165,6 +165,7 @@ class Predictor:
         *,
         point: Point = "balanced",
         threshold: float | None = None,
+        percent: bool = False,
         progress: Progress | None = None,
         clock: Clock | None = None,
     ) -> Detected:
@@ -175,6 +176,7 @@ class Predictor:
             sides: 1 in the left lung, 2 in the right, on the scan's grid; None where no lungs were found.
             point: operating point.
             threshold: probabilities above it are tumour; None takes that of the weights.
+            percent: also bring the probability back to the scan's grid.
             progress: called with (tiles done, tiles in all).
             clock: told how long `check`, `resample`, `network` and `judge` took.
         """
@@ -185,9 +187,11 @@ class Predictor:
         if self.info.lungs_only and lungs is None:
             raise ReadError(f"no lungs were found in this scan, and {self.info.name} knows nothing but lungs")
         cut = self.info.threshold if threshold is None else threshold
+        # First, since judging lowers what is not kept.
+        seen = replace(prepared.way.percent_back(probability), remarks=()) if percent else None
         with clock.stage("judge"):
             found = judge(probability, prepared.way, lungs, threshold=cut, detection=self.info.detection, point=point)
-        return replace(found, remarks=(*prepared.remarks, *found.remarks))
+        return replace(found, remarks=(*prepared.remarks, *found.remarks), percent=seen)
 
     def look(
         self,

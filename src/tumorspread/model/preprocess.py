@@ -125,6 +125,17 @@ class Way:
             full[z] = plane
         return self.source.with_voxels(np.ascontiguousarray(self.turn.invert_array(full)))
 
+    def percent_back(self, probability: NDArray[np.float32]) -> Volume:
+        """`probability` on the source grid in whole percent, uint8; rows that are 0 throughout take no memory."""
+        percent = sparse_zeros(self.source.shape, np.uint8)
+        upright = self.turn.apply_array(percent)
+        for z, plane in enumerate(self.step.invert_planes(probability)):
+            whole = np.rint(np.clip(plane, 0, 1) * np.float32(100)).astype(np.uint8)
+            rows = np.flatnonzero(whole.any(axis=1))
+            if len(rows):
+                upright[z, rows[0] : rows[-1] + 1] = whole[rows[0] : rows[-1] + 1]
+        return self.source.with_voxels(percent)
+
 
 def plan_way(scan: Volume, config: PreprocessConfig) -> Way:
     """The road from the grid of `scan` to the network's grid."""

@@ -18,9 +18,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from tumorspread.durable import make_folder, write_file
 from tumorspread.errors import OutputError
 from tumorspread.pacs.audit import Audit
-from tumorspread.pacs.durable import make_folder, write_file
 from tumorspread.pacs.record import State
 from tumorspread.pacs.series import Series, load_series
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tumorspread.pacs.durable import make_folder, sync_folder, write_file
+from tumorspread.durable import make_folder, sync_folder, write_file
 from tumorspread.pacs.record import Record, digest, read_record
 
 # PS3.5 section 9.1, with the leading zeros that some scanners write; nothing that means something in a path.

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tumorspread.durable import move_folder
 from tumorspread.errors import NetworkError, OutputError, TumorspreadError
 from tumorspread.pacs.child import Analyse, CrashError, StoppedError
-from tumorspread.pacs.durable import move_folder
 from tumorspread.pacs.queue import Queue
 from tumorspread.pacs.series import Series
 from tumorspread.scan.bundle import open_bundle

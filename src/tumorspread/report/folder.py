@@ -117,9 +117,11 @@ def write_picture(picture: bytes, path: Path) -> None:
 def write_analysis(analysis: Analysis, folder: Path) -> None:
     """Write `mask.nii.gz`, `lesions.nii.gz` (its numbered pieces), `findings.json`, `lesions.csv`, `report.html`.
 
-    And `lungs.nii.gz` where lungs were found (1 left, 2 right), `radiomics.csv` where features were asked for.
+    And `lungs.nii.gz` where lungs were found (1 left, 2 right), `radiomics.csv` where features were asked for, and
+    `probability.nii.gz` (whole percent) likewise.
     """
     volumes = {"mask": analysis.mask, "lesions": analysis.lesions, "lungs": analysis.lungs}
+    volumes["probability"] = analysis.percent
     # Packing them takes a thread of its own while the report is drawn.
     with ThreadPoolExecutor(1) as pool:
         packed = [

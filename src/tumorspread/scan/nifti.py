@@ -29,6 +29,8 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 REVERSE_AXES = np.eye(4)[[2, 1, 0, 3]]
 # Of a file at once.
 PIECE_BYTES = 2**22
+# The most that deflate packs (RFC 1951: 258 bytes in 2 bits).
+DEFLATE_RATIO = 1032
 
 # What nibabel lets out on damaged files, seen on truncated, foreign and overwritten ones.
 _NIBABEL_FAULTS = (
@@ -73,6 +75,35 @@ def read_nifti(path: Path) -> Volume:
         raise ReadError(f"{path.name}: voxels of type {voxels.dtype}; expected numbers, one a voxel")
     try:
         return Volume(voxels.reshape(shape).transpose(2, 1, 0), RAS_TO_LPS @ affine @ REVERSE_AXES)
+    except GeometryError as error:
+        raise GeometryError(f"{path.name}: {error}") from error
+
+
+def check_nifti(path: Path, *, most_voxels: int) -> None:
+    """Judge a NIfTI file by its header, before its voxels take memory.
+
+    Args:
+        path: the file.
+        most_voxels: that it may have.
+
+    Raises:
+        ReadError: not NIfTI, not one 3-D image, more voxels than that, or more than the file can hold.
+        GeometryError: as for `read_nifti`, of spacing and orientation.
+    """
+    with _open(path) as stream:
+        try:
+            image = nib.Nifti1Image.from_stream(stream)
+            shape, bytes_a_voxel = image.header.get_data_shape(), image.header.get_data_dtype().itemsize
+        except _NIBABEL_FAULTS as error:
+            raise ReadError(f"{path.name}: not a readable NIfTI file ({_short(error)})") from error
+    if any(n < 1 for n in shape) or math.prod(shape) > most_voxels:
+        raise ReadError(f"{path.name}: claims {math.prod(shape)} voxels; expected 1 to {most_voxels}")
+    held = path.stat().st_size * (DEFLATE_RATIO if isinstance(stream, igzip.IGzipFile) else 1)
+    if math.prod(shape) * bytes_a_voxel > held:
+        raise ReadError(f"{path.name}: claims {math.prod(shape)} voxels, more than the file can hold")
+    _check_orientation(path, image.header, _check_shape(path, shape))
+    try:
+        Volume(np.broadcast_to(np.int8(0), shape[:3][::-1]), RAS_TO_LPS @ image.affine @ REVERSE_AXES)
     except GeometryError as error:
         raise GeometryError(f"{path.name}: {error}") from error
 

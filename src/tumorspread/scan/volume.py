@@ -179,6 +179,14 @@ class Reorientation:
         """`apply` for the bare array; a view."""
         return np.flip(voxels.transpose(self.axes), self._flipped_axes)
 
+    def apply_box(self, box: tuple[slice, ...], shape: Shape) -> tuple[slice, slice, slice]:
+        """Where a box of an array of that shape lies after `apply_array`."""
+        z, y, x = (
+            slice(shape[a] - box[a].stop, shape[a] - box[a].start) if flip else box[a]
+            for a, flip in zip(self.axes, self.flips, strict=True)
+        )
+        return z, y, x
+
     def invert_array(self, voxels: NDArray[Any]) -> NDArray[Any]:
         """The bare array back in the axes it came in. Inverse of `apply_array`; a view."""
         return np.flip(voxels, self._flipped_axes).transpose(np.argsort(self.axes))
