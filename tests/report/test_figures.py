@@ -11,8 +11,9 @@ from PIL import Image
 from tumorspread.errors import MaskError
 from tumorspread.measurement.parts import Burden
 from tumorspread.report import figures
-from tumorspread.report.figures import canonical_boxes, lesion_figure, lesion_title, overview_figure
+from tumorspread.report.figures import canonical_boxes, lesion_figure, overview_figure
 from tumorspread.report.panel import ORANGE, SKY
+from tumorspread.report.wording import lesion_title
 from tumorspread.scan.nifti import read_nifti
 from tumorspread.scan.volume import Reorientation, Volume
 

@@ -16,7 +16,7 @@ from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.parts import Lesion
 from tumorspread.measurement.pieces import lesion_boxes
 from tumorspread.report.panel import DPI, INK, LESION_LINES, SKY, TITLE, Panel, lesion_style, to_png
-from tumorspread.report.tables import quantity, rounded
+from tumorspread.report.tables import quantity
 from tumorspread.report.views import (
     AXIAL,
     CORONAL,
@@ -31,6 +31,7 @@ from tumorspread.report.views import (
     canonical,
     canonical_slice,
 )
+from tumorspread.report.wording import lesion_title
 from tumorspread.scan.volume import Reorientation, Volume
 
 LARGEST_LISTED = 14
@@ -130,13 +131,6 @@ def _margins(height: float, above: float = 0.3) -> dict[str, float]:
     """Room for titles of so many inches; matplotlib's own layout takes a sixth of the time of a report."""
     edge = 0.08
     return {"left": 0.008, "right": 0.992, "bottom": edge / height, "top": 1 - above / height, "wspace": 0.03}
-
-
-def lesion_title(lesion: Lesion) -> str:
-    """The lesion in one line: id, side, volume and diameters."""
-    side = f"{lesion.side} lung" if lesion.side else "side unknown"
-    axes = f"{rounded(lesion.long_axis_mm)} × {rounded(lesion.short_axis_mm)} mm"
-    return f"Lesion {lesion.id} · {side} · {quantity(lesion.volume_ml, 'mL')} · {axes}"
 
 
 def _absent(number: int, labels: NDArray[Any]) -> MaskError:

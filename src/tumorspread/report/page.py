@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tumorspread.measurement.findings import DISCLAIMER, Findings
 from tumorspread.measurement.summary import Evaluation
 from tumorspread.report import wording
-from tumorspread.report.figures import canonical_boxes, lesion_figure, lesion_title, overview_figure
-from tumorspread.report.tables import rounded
+from tumorspread.report.figures import canonical_boxes, lesion_figure, overview_figure
+from tumorspread.report.rendering import Footnotes, data_uri, render
 from tumorspread.report.timeline import timeline_figure
 from tumorspread.scan.volume import Volume
 
@@ -23,19 +19,6 @@ if TYPE_CHECKING:
 
 # With a picture of 0.3 to 0.6 MB each, more would make a page that mail and browsers choke on.
 MOST_PICTURES = 12
-
-
-class Footnotes:
-    """Why numbers are missing: each reason once, numbered in the order in which the page first needs it."""
-
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-
-    def number(self, reason: str) -> int:
-        """The number, from 1, of a reason; a new one is added at the end."""
-        if reason not in self.reasons:
-            self.reasons.append(reason)
-        return self.reasons.index(reason) + 1
 
 
 def report_page(findings: Findings, scan: Volume, lesions: Volume, lungs: Volume | None) -> str:
@@ -55,18 +38,15 @@ def report_page(findings: Findings, scan: Volume, lesions: Volume, lungs: Volume
     """
     shown = findings.lesions[:MOST_PICTURES]
     boxes = canonical_boxes(lesions)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            findings=findings,
-            summary=wording.summary(findings),
-            overview=_data_uri(overview_figure(scan, lesions, findings, lungs, boxes)),
-            pictures=[(lesion, _data_uri(lesion_figure(scan, lesions, lesion, boxes))) for lesion in shown],
-            disclaimer=findings.disclaimer,
-            limits=wording.LIMITS,
-            footnotes=Footnotes(),
-        )
+    return render(
+        "report.html.j2",
+        findings=findings,
+        summary=wording.summary(findings),
+        overview=data_uri(overview_figure(scan, lesions, findings, lungs, boxes)),
+        pictures=[(lesion, data_uri(lesion_figure(scan, lesions, lesion, boxes))) for lesion in shown],
+        disclaimer=findings.disclaimer,
+        limits=wording.LIMITS,
+        footnotes=Footnotes(),
     )
 
 
@@ -80,16 +60,13 @@ def evaluation_page(evaluation: Evaluation, pictures: Sequence[tuple[str, bytes]
     Returns:
         HTML, complete in itself.
     """
-    return (
-        _environment()
-        .get_template("evaluation.html.j2")
-        .render(
-            evaluation=evaluation,
-            columns=wording.METRICS,
-            pictures=[(caption, _data_uri(png)) for caption, png in pictures],
-            disclaimer=DISCLAIMER,
-            footnotes=Footnotes(),
-        )
+    return render(
+        "evaluation.html.j2",
+        evaluation=evaluation,
+        columns=wording.METRICS,
+        pictures=[(caption, data_uri(png)) for caption, png in pictures],
+        disclaimer=DISCLAIMER,
+        footnotes=Footnotes(),
     )
 
 
@@ -107,53 +84,29 @@ def course_page(course: Course) -> str:
 
     followup = course.followup
     drawn = ((track, track_figure(course, track)) for track in _to_picture(followup.tracks))
-    pictures = [(track, _data_uri(picture)) for track, picture in drawn if picture is not None]
+    pictures = [(track, data_uri(picture)) for track, picture in drawn if picture is not None]
     registered = []
     for before, after, registration in zip(course.visits, course.visits[1:], course.registrations, strict=False):
         picture = registration_figure(after, before, registration)
         if picture is not None:
             caption = f"Orange: {before.findings.scan.source}. Blue: {after.findings.scan.source}. Grey: both agree."
-            registered.append((caption, _data_uri(picture)))
-    return (
-        _environment()
-        .get_template("course.html.j2")
-        .render(
-            followup=followup,
-            summary=wording.course_summary(followup),
-            timeline=_data_uri(timeline_figure(followup)),
-            pictures=pictures,
-            pictured={track.id for track, _ in pictures},
-            gone=sum(track.points[-1].state in ("gone", "absent") for track in followup.tracks),
-            new=sum(len(point.new_lesion_ids) for point in followup.time_points),
-            registered=registered,
-            disclaimer=followup.disclaimer,
-            limits=wording.COURSE_LIMITS,
-            footnotes=Footnotes(),
-        )
+            registered.append((caption, data_uri(picture)))
+    return render(
+        "course.html.j2",
+        followup=followup,
+        summary=wording.course_summary(followup),
+        timeline=data_uri(timeline_figure(followup)),
+        pictures=pictures,
+        pictured={track.id for track, _ in pictures},
+        gone=sum(track.points[-1].state in ("gone", "absent") for track in followup.tracks),
+        new=sum(len(point.new_lesion_ids) for point in followup.time_points),
+        registered=registered,
+        disclaimer=followup.disclaimer,
+        limits=wording.COURSE_LIMITS,
+        footnotes=Footnotes(),
     )
 
 
 def _to_picture(tracks: Sequence[Track]) -> list[Track]:
     ranked = sorted(tracks, key=lambda t: (not t.is_target, -max(p.volume_ml or 0.0 for p in t.points)))
     return sorted(ranked[:MOST_PICTURES], key=lambda track: track.id)
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("tumorspread.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["rounded"] = rounded
-    environment.filters["lesion_title"] = lesion_title
-    environment.filters["details"] = wording.details
-    environment.filters["state"] = lambda state: wording.STATES[state]
-    environment.filters["flag"] = lambda code: wording.FLAGS.get(code, code.replace("_", " "))
-    return environment
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -139,6 +139,13 @@ def _told(value: float | str | bool | None) -> float | str | None:
     return value.replace("_", " ") if isinstance(value, str) else value
 
 
+def lesion_title(lesion: Lesion) -> str:
+    """The lesion in one line: id, side, volume and diameters."""
+    side = f"{lesion.side} lung" if lesion.side else "side unknown"
+    axes = f"{rounded(lesion.long_axis_mm)} × {rounded(lesion.short_axis_mm)} mm"
+    return f"Lesion {lesion.id} · {side} · {quantity(lesion.volume_ml, 'mL')} · {axes}"
+
+
 def summary(findings: Findings) -> str:
     """How much, where and how far spread, in two to four sentences."""
     burden = findings.burden
