@@ -21,8 +21,10 @@ from tumorspread.cli.options import (
     MaxRam,
     OperatingPoint,
     OutFolder,
+    Pdf,
     Precision,
     Radiomics,
+    Reference,
     Rtstruct,
     ScanPath,
     Series,
@@ -57,6 +59,8 @@ def analyse(
     split: Split = False,
     radiomics: Radiomics = False,
     lobes: Lobes = None,
+    reference: Reference = None,
+    pdf: Pdf = False,
     series: Series = None,
     tilt: TiltedGantry = "resample",
     dicom: WriteDicom = None,
@@ -79,6 +83,7 @@ def analyse(
     Examples:
       tumorspread analyse ct.nii.gz -o result
       tumorspread analyse dicom_folder/ -o result -w weights.safetensors --json
+      tumorspread analyse ct.nii.gz -o result --reference drawn.nii.gz --pdf
       tumorspread analyse dicom_folder/ -o result --rtstruct --deidentify ~/study.key
     """
     from tumorspread import pipeline
@@ -87,6 +92,7 @@ def analyse(
     from tumorspread.report.folder import open_folder
     from tumorspread.scan.read import read
 
+    _check_pdf(pdf)
     deidentifier = None if deidentify is None else open_deidentifier(deidentify)
     if deidentifier is not None:
         warn_of_pixels(scan, series)
@@ -98,6 +104,7 @@ def analyse(
         clock = Clock()
         with clock.stage("read"):
             volume = read(scan, series=series, tilt=tilt)
+        compared = _read_reference(reference, volume)
         source = scan.name
         if deidentifier is not None:
             volume, source = without_names(volume), deidentifier.pseudonym(source)
@@ -114,7 +121,7 @@ def analyse(
         if deidentifier is not None:
             analysis = analysis.undated()
         write_results(analysis, folder)
-        _finish(analysis.timed(clock), folder, out, as_json)
+        _finish(analysis.timed(clock), folder, out, as_json, reference=compared, pdf=pdf)
 
 
 def measure(
@@ -134,6 +141,8 @@ def measure(
     split: Split = False,
     radiomics: Radiomics = False,
     lobes: Lobes = None,
+    reference: Reference = None,
+    pdf: Pdf = False,
     series: Series = None,
     tilt: TiltedGantry = "resample",
     force: Force = False,
@@ -153,8 +162,10 @@ def measure(
     from tumorspread.report.folder import open_folder
     from tumorspread.scan.read import read, read_mask
 
+    _check_pdf(pdf)
     with open_folder(out, force=force) as folder:
         volume = read(scan, series=series, tilt=tilt)
+        compared = _read_reference(reference, volume)
         drawn = read_mask(mask, volume, label=label, roi=roi)
         analysis = pipeline.measure(
             volume,
@@ -163,7 +174,7 @@ def measure(
             mask_source=mask.name,
             options=_options(volume, dust, split, radiomics, lobes),
         )
-        _finish(analysis, folder, out, as_json)
+        _finish(analysis, folder, out, as_json, reference=compared, pdf=pdf)
 
 
 def predict(
@@ -272,11 +283,25 @@ def _dicom_writer(
     )
 
 
-def _finish(analysis: Analysis, folder: Path, out: Path, as_json: bool) -> None:
+def _check_pdf(wanted: bool) -> None:
+    if wanted:
+        from tumorspread.report.pdf import check_pdf
+
+        check_pdf()
+
+
+def _read_reference(reference: Path | None, scan: Volume) -> Volume | None:
+    """The mask to compare with, read before the work since it may not fit the scan."""
+    from tumorspread.scan.read import read_mask
+
+    return None if reference is None else read_mask(reference, scan)
+
+
+def _finish(analysis: Analysis, folder: Path, out: Path, as_json: bool, *, reference: Volume | None, pdf: bool) -> None:
     """Write the result folder and print the findings."""
     from tumorspread.report.folder import write_analysis
 
-    write_analysis(analysis, folder)
+    write_analysis(analysis, folder, reference=reference, pdf=pdf)
     findings = analysis.findings
     tell(findings, lambda: _print_findings(findings), out / "report.html", as_json=as_json)
 

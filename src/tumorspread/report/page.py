@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from tumorspread.measurement.findings import DISCLAIMER, Findings
+from tumorspread.measurement.hits import Comparison
+from tumorspread.measurement.parts import Lesion
 from tumorspread.measurement.summary import Evaluation
 from tumorspread.report import wording
-from tumorspread.report.figures import canonical_boxes, lesion_figure, overview_figure
+from tumorspread.report.figures import lesion_figure, overview_figure
+from tumorspread.report.histogram import density_histogram
+from tumorspread.report.panel import lesion_style
+from tumorspread.report.reference import LEGEND, comparison_pictures, comparison_rows
 from tumorspread.report.rendering import Footnotes, data_uri, render
+from tumorspread.report.scene import Picture, Scene
 from tumorspread.report.timeline import timeline_figure
 from tumorspread.scan.volume import Volume
 
@@ -17,11 +27,33 @@ if TYPE_CHECKING:
     from tumorspread.followup.follow import Course
     from tumorspread.followup.record import Track
 
-# With a picture of 0.3 to 0.6 MB each, more would make a page that mail and browsers choke on.
-MOST_PICTURES = 12
+# With 0.1 to 0.2 MB of pictures each, more would make a page that mail and browsers choke on.
+MOST_PICTURES = 24
+# Those of a course show a plane a scan, and have 0.3 to 0.6 MB.
+MOST_TRACKS = 12
 
 
-def report_page(findings: Findings, scan: Volume, lesions: Volume, lungs: Volume | None) -> str:
+# Of a picture: its title, the address that holds it, and its width in pixels.
+Packed = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class LesionSection:
+    """What the report shows of a lesion: its pictures by name, and its densities."""
+
+    lesion: Lesion
+    colour: str
+    pictures: dict[str, Packed]
+    histogram: Markup
+
+
+def report_page(
+    findings: Findings,
+    scan: Volume,
+    lesions: Volume,
+    lungs: Volume | None,
+    comparison: Comparison | None = None,
+) -> str:
     """The report of one scan.
 
     Args:
@@ -29,25 +61,56 @@ def report_page(findings: Findings, scan: Volume, lesions: Volume, lungs: Volume
         scan: HU.
         lesions: label map on the scan's grid, ids as in `findings`.
         lungs: label map on the scan's grid, above 0 inside the lungs; None where they are unknown.
+        comparison: of `compare_lesions(lesions, reference)`, where there is a reference.
 
     Returns:
-        HTML, complete in itself. The 12 largest lesions are pictured; all stand in the table.
+        HTML, complete in itself. The 24 largest lesions have a section each; all stand in the table.
 
     Raises:
         MaskError: a mask is not on the scan's grid, or a lesion of `findings` is not in the label map.
     """
+    scene = Scene.of(scan, lesions, lungs)
     shown = findings.lesions[:MOST_PICTURES]
-    boxes = canonical_boxes(lesions)
-    return render(
-        "report.html.j2",
-        findings=findings,
-        summary=wording.summary(findings),
-        overview=data_uri(overview_figure(scan, lesions, findings, lungs, boxes)),
-        pictures=[(lesion, data_uri(lesion_figure(scan, lesions, lesion, boxes))) for lesion in shown],
-        disclaimer=findings.disclaimer,
-        limits=wording.LIMITS,
-        footnotes=Footnotes(),
-    )
+    # Two at a time: OpenCV and the packing of pictures let each other work.
+    with ThreadPoolExecutor(2) as pool:
+        overview = pool.submit(lambda: [_packed(picture) for picture in overview_figure(scene, findings)])
+        sections = list(pool.map(lambda lesion: _section(scene, lesion), shown))
+        compared = None if comparison is None else _compared(scene, comparison)
+        return render(
+            "report.html.j2",
+            findings=findings,
+            summary=wording.summary(findings),
+            overview=overview.result(),
+            colours={lesion.id: lesion_style(lesion.id)[0] for lesion in findings.lesions},
+            sections=sections,
+            zones=wording.zone_rows(findings.spread),
+            comparison=compared,
+            disclaimer=findings.disclaimer,
+            limits=wording.LIMITS,
+            footnotes=Footnotes(),
+        )
+
+
+def _section(scene: Scene, lesion: Lesion) -> LesionSection:
+    pictures = {picture.name: _packed(picture) for picture in lesion_figure(scene, lesion)}
+    colour, _ = lesion_style(lesion.id)
+    box = scene.box_of(lesion.id)
+    values = scene.turned.voxels[box][scene.labels[box] == lesion.id]
+    return LesionSection(lesion, colour, pictures, density_histogram(values, colour))
+
+
+def _packed(picture: Picture) -> Packed:
+    return picture.title, data_uri(picture.plate.packed()), picture.plate.pixels.shape[1]
+
+
+def _compared(scene: Scene, comparison: Comparison) -> dict[str, Any]:
+    return {
+        "metrics": comparison.metrics,
+        "columns": wording.METRICS,
+        "pictures": [_packed(picture) for picture in comparison_pictures(scene, comparison)],
+        "rows": [(row, row.picture and _packed(row.picture)[1]) for row in comparison_rows(scene, comparison)],
+        "legend": LEGEND,
+    }
 
 
 def evaluation_page(evaluation: Evaluation, pictures: Sequence[tuple[str, bytes]]) -> str:
@@ -109,4 +172,4 @@ def course_page(course: Course) -> str:
 
 def _to_picture(tracks: Sequence[Track]) -> list[Track]:
     ranked = sorted(tracks, key=lambda t: (not t.is_target, -max(p.volume_ml or 0.0 for p in t.points)))
-    return sorted(ranked[:MOST_PICTURES], key=lambda track: track.id)
+    return sorted(ranked[:MOST_TRACKS], key=lambda track: track.id)

@@ -31,8 +31,8 @@ def render(template: str, **values: Any) -> str:
 
 
 def data_uri(picture: bytes) -> str:
-    """A PNG or WebP as an address that holds it."""
-    kind = "webp" if picture[8:12] == b"WEBP" else "png"
+    """A PNG or JPEG as an address that holds it."""
+    kind = "jpeg" if picture[:2] == b"\xff\xd8" else "png"
     return f"data:image/{kind};base64," + base64.b64encode(picture).decode("ascii")
 
 
