@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tumorspread.cli.options import Force, OutFolder, Pdf
+from tumorspread.cli.results import check_pdf
 from tumorspread.cli.terminal import parse_numbers, print_table, progress_bar, tell
 from tumorspread.errors import TumorspreadError
 
@@ -46,11 +47,9 @@ def follow(
     """
     from tumorspread.followup import follow as course_of
     from tumorspread.report.folder import open_folder, write_course
-    from tumorspread.report.pdf import check_pdf
 
     since = _days(dates, days)
-    if pdf:
-        check_pdf()
+    check_pdf(pdf)
     with open_folder(out, force=force) as folder:
         with progress_bar("reading") as progress:
             visits = []

@@ -34,13 +34,13 @@ from tumorspread.cli.options import (
     TiltedGantry,
     WriteDicom,
 )
-from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, refuse_existing, say, tell
+from tumorspread.cli.results import check_pdf, finish, read_reference
+from tumorspread.cli.terminal import parse_pair, parse_triple, progress_bar, refuse_existing, say
 from tumorspread.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tumorspread.measurement.findings import Findings
     from tumorspread.measurement.measured import MeasureOptions
     from tumorspread.pipeline import Analysis
     from tumorspread.scan.deidentify import Deidentifier
@@ -92,7 +92,7 @@ def analyse(
     from tumorspread.report.folder import open_folder
     from tumorspread.scan.read import read
 
-    _check_pdf(pdf)
+    check_pdf(pdf)
     deidentifier = None if deidentify is None else open_deidentifier(deidentify)
     if deidentifier is not None:
         warn_of_pixels(scan, series)
@@ -104,7 +104,7 @@ def analyse(
         clock = Clock()
         with clock.stage("read"):
             volume = read(scan, series=series, tilt=tilt)
-        compared = _read_reference(reference, volume)
+        compared = read_reference(reference, volume)
         source = scan.name
         if deidentifier is not None:
             volume, source = without_names(volume), deidentifier.pseudonym(source)
@@ -121,7 +121,7 @@ def analyse(
         if deidentifier is not None:
             analysis = analysis.undated()
         write_results(analysis, folder)
-        _finish(analysis.timed(clock), folder, out, as_json, reference=compared, pdf=pdf)
+        finish(analysis.timed(clock), folder, out, as_json, reference=compared, pdf=pdf)
 
 
 def measure(
@@ -162,10 +162,10 @@ def measure(
     from tumorspread.report.folder import open_folder
     from tumorspread.scan.read import read, read_mask
 
-    _check_pdf(pdf)
+    check_pdf(pdf)
     with open_folder(out, force=force) as folder:
         volume = read(scan, series=series, tilt=tilt)
-        compared = _read_reference(reference, volume)
+        compared = read_reference(reference, volume)
         drawn = read_mask(mask, volume, label=label, roi=roi)
         analysis = pipeline.measure(
             volume,
@@ -174,7 +174,7 @@ def measure(
             mask_source=mask.name,
             options=_options(volume, dust, split, radiomics, lobes),
         )
-        _finish(analysis, folder, out, as_json, reference=compared, pdf=pdf)
+        finish(analysis, folder, out, as_json, reference=compared, pdf=pdf)
 
 
 def predict(
@@ -281,43 +281,6 @@ def _dicom_writer(
     return lambda analysis, folder: write_dicom_results(
         analysis, scan, folder, series=series, rtstruct=rtstruct, deidentify=deidentifier and deidentifier.for_results
     )
-
-
-def _check_pdf(wanted: bool) -> None:
-    if wanted:
-        from tumorspread.report.pdf import check_pdf
-
-        check_pdf()
-
-
-def _read_reference(reference: Path | None, scan: Volume) -> Volume | None:
-    """The mask to compare with, read before the work since it may not fit the scan."""
-    from tumorspread.scan.read import read_mask
-
-    return None if reference is None else read_mask(reference, scan)
-
-
-def _finish(analysis: Analysis, folder: Path, out: Path, as_json: bool, *, reference: Volume | None, pdf: bool) -> None:
-    """Write the result folder and print the findings."""
-    from tumorspread.report.folder import write_analysis
-
-    write_analysis(analysis, folder, reference=reference, pdf=pdf)
-    findings = analysis.findings
-    tell(findings, lambda: _print_findings(findings), out / "report.html", as_json=as_json)
-
-
-def _print_findings(findings: Findings) -> None:
-    from tumorspread.report.tables import rounded
-    from tumorspread.report.wording import pieces, share_of_lungs
-
-    rows = [
-        (str(n.id), n.side or "-", rounded(n.volume_ml), rounded(n.long_axis_mm), rounded(n.short_axis_mm))
-        for n in findings.lesions
-    ]
-    if rows:
-        print_table(("lesion", "side", "volume mL", "long axis mm", "short axis mm"), rows)
-    share = share_of_lungs(findings, "lungs")
-    print(f"{pieces(findings.burden.count)}, {rounded(findings.burden.volume_ml)} mL{share}")
 
 
 def _check_target(out: Path, force: bool) -> None:

@@ -19,9 +19,12 @@ def density_histogram(values_hu: NDArray[np.floating | np.integer], colour: str)
     """An SVG of the share of voxels a bin of 25 HU, with the median and the limits of ground glass and solid.
 
     Args:
-        values_hu: one or more.
+        values_hu: one or more; what is not a number is left out, and without a number there is no drawing.
         colour: of the bars.
     """
+    values_hu = values_hu[np.isfinite(values_hu)]
+    if not values_hu.size:
+        return Markup()
     edges = np.arange(LOW_HU, HIGH_HU + STEP_HU, STEP_HU)
     counts, _ = np.histogram(np.clip(values_hu, LOW_HU, HIGH_HU - 1), edges)
     heights = counts / counts.max() * (HEIGHT - FOOT - HEAD)

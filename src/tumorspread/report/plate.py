@@ -60,14 +60,17 @@ class Plate:
     @classmethod
     def blank(cls, view: View, frame: Frame, spacing_mm: Triple, scale: float) -> Plate:
         """A black one of the frame's size."""
-        height, width = [
+        height, width = (
             max(1, round((frame.high_mm[axis] - frame.low_mm[axis]) * scale)) for axis in (view.down, view.across)
-        ]
+        )
         return cls(np.zeros((height, width, 3), np.uint8), view, frame, spacing_mm, scale)
 
     def show(self, plane: NDArray[Any], window: Window) -> None:
-        """Draw the plane in grey, between its voxels by cubic splines; to be called first."""
-        values = self._warp(plane.astype(np.float32), cv2.INTER_CUBIC, window.low)
+        """Draw the plane in grey, linear between its voxels; to be called first.
+
+        A cubic spline is smoother, but draws dark rims around dense nodules that are not there.
+        """
+        values = self._warp(plane.astype(np.float32), cv2.INTER_LINEAR, window.low)
         # In place: of a picture as large as the overview each copy would take as long as the drawing.
         values -= window.low
         values *= 255 / (window.high - window.low)
@@ -80,7 +83,7 @@ class Plate:
         rgb = np.array(_rgb(colour), np.float32)
         self.pixels[inside] = np.rint((1 - alpha) * self.pixels[inside] + alpha * rgb)
         if hatch:
-            down, across = np.indices(inside.shape, sparse=True)
+            down, across = np.ogrid[: inside.shape[0], : inside.shape[1]]
             pattern = (down + across) % 9 < 2 if hatch[0] == "/" else (down % 7 < 2) & (across % 7 < 2)
             self.pixels[inside & pattern] = rgb
 
@@ -101,10 +104,15 @@ class Plate:
         self._line(ends, WHITE, 2, style)
 
     def write(self, text: str, place: tuple[float, float], anchor: str, size: int = 15, colour: str = "white") -> None:
-        """Write at a place in pixels (across, down); `anchor` as Pillow has it, such as `mm`."""
+        """Write at a place in pixels (across, down), within the picture; `anchor` as Pillow has it, such as `mm`."""
         font = _font(size)
         left, top, right, bottom = font.getbbox(text, anchor=anchor, stroke_width=2)
-        height, width = self.pixels.shape[:2]
+        height, width, _ = self.pixels.shape
+        # What would leave the picture is moved in.
+        place = (
+            float(np.clip(place[0], 2 - left, max(2 - left, width - 2 - right))),
+            float(np.clip(place[1], 2 - top, max(2 - top, height - 2 - bottom))),
+        )
         # The letters alone: a copy of the whole picture takes a hundred times as long.
         low_x, high_x = (int(np.clip(place[0] + edge, 0, width)) for edge in (left - 2, right + 2))
         low_y, high_y = (int(np.clip(place[1] + edge, 0, height)) for edge in (top - 2, bottom + 2))
@@ -138,7 +146,8 @@ class Plate:
 
     def place_of(self, point_zyx_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Where a point lies in the picture, pixels (across, down)."""
-        return self._place(point_zyx_mm[None, [self.view.down, self.view.across]])[0]
+        placed: NDArray[np.float64] = self._place(point_zyx_mm[None, [self.view.down, self.view.across]])[0]
+        return placed
 
     def packed(self) -> bytes:
         """As JPEG, with the colour of every pixel: outlines are two pixels wide."""

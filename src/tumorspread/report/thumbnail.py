@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
@@ -49,8 +50,10 @@ def thumbnail(scan: Volume, lesions: Volume, lungs: Volume | None) -> bytes:
         inside = (labels[box] == number).any(axis=1)
         rows, columns = np.nonzero(inside)
         hit = np.zeros(picture.shape[:2], bool)
-        # Every voxel marks its pixel, so that no lesion is lost between two.
+        # Every voxel marks its pixel, so that no lesion is lost between two; the smallest are drawn larger.
         hit[(rows + box[0].start) // step_z, (columns + box[2].start) // step_x] = True
+        if hit.sum() < 9:
+            hit = cv2.dilate(hit.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
         _tint(picture, hit, lesion_style(number)[0], FILL)
     return _packed(picture, depth * turned.spacing_mm[0], width * turned.spacing_mm[2])
 
