@@ -8,7 +8,8 @@ export MPLBACKEND := Agg
 
 .PHONY: help setup demo test test-slow test-pacs check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
-.PHONY: bench-dicom-reading bench-beneath bench-stages bench-tiles test-viewer test-browser bench-viewer clean
+.PHONY: bench-dicom-reading bench-beneath bench-stages bench-tiles test-viewer test-browser bench-viewer bench-report
+.PHONY: clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -28,6 +29,7 @@ help:
 	@echo "make bench-stages   all but the network, stage by stage, against the calls that the field makes"
 	@echo "make bench-tiles    whether measured times of windows would choose other windows than their voxels do"
 	@echo "make bench-dicom-reading  280 DICOM slices through tumorspread, SimpleITK and pydicom: seconds and memory"
+	@echo "make bench-report   report.html of a scan with 20 lesions, a thumbnail, a cohort of 20,000: seconds and MiB"
 	@echo "make bench-registration  overlap and inverse consistency of a real pair of scans before and after registration"
 	@echo "make implant-page  docs/implants.png: synthetic tumours in real scans, among real ones"
 	@echo "make weights DATA=FOLDER WORK=FOLDER  train the weights that come with the package; goes on where it stopped"
@@ -127,6 +129,9 @@ bench-beneath: setup
 
 bench-viewer: setup
 	$(BIN)/python -W ignore bench/viewer.py $(SCAN)
+
+bench-report: setup
+	$(BIN)/python -W ignore bench/report.py $(SCAN)
 
 bench-registration: setup
 	$(BIN)/python bench/registration.py
