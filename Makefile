@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: help setup demo test test-slow test-pacs check format msd-patches bench-measure bench-registration readers lungs-sheet
+.PHONY: help setup demo test test-slow test-pacs test-ddp test-cluster check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
 .PHONY: bench-dicom-reading clean
 
@@ -16,6 +16,8 @@ help:
 	@echo "make test         set up and run all tests"
 	@echo "make test-slow    the tests that train to a bar"
 	@echo "make test-pacs    a real Orthanc and storescu against the listener, killed at five moments; minutes"
+	@echo "make test-ddp     training in several processes and on two virtual machines against one process; minutes"
+	@echo "make test-cluster  a cohort on a Dask cluster over two virtual machines, and on a SLURM; minutes, as root"
 	@echo "make check        ruff, mypy --strict, import rules"
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
@@ -55,6 +57,13 @@ test-slow: setup
 # Needs apt-get install --no-install-recommends orthanc orthanc-dicomweb dcmtk; without them its tests skip.
 test-pacs: setup
 	$(BIN)/python -m pytest -m pacs -rs tests/pacs
+
+test-ddp: setup
+	$(BIN)/python -m pytest -m ddp -rs tests/model
+
+# Needs root, iproute2, and apt-get install --no-install-recommends slurm-wlm munge; what is missing skips.
+test-cluster: setup
+	$(BIN)/python -m pytest -m cluster -rs tests
 
 check: setup
 	$(BIN)/ruff check .
