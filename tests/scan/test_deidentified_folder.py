@@ -22,7 +22,7 @@ from tumorspread.errors import OutputError, ReadError
 from tumorspread.scan.deidentified_folder import CHECK_LIST, check_places, deidentify_folder, write_check_list
 from tumorspread.scan.deidentify import Deidentifier
 from tumorspread.scan.dicom import read_dicom
-from tumorspread.scan.quiet import without_quotes
+from tumorspread.scan.quiet import quiet_to_the_end
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -301,7 +301,7 @@ def test_a_mutated_file_is_written_whole_or_refused_in_one_line(tmp_path, caplog
         return
     (written,) = files_of(out).values()
     assert tally.written == 1
-    with without_quotes():
+    with quiet_to_the_end():
         clean = pydicom.dcmread(io.BytesIO(written))
         assert clean.PatientIdentityRemoved == "YES"
         assert not [element for element in clean.iterall() if element.tag.is_private]

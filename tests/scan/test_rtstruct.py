@@ -10,6 +10,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from skimage.measure import points_in_poly
 
@@ -228,6 +230,24 @@ def test_one_of_several_rois_is_chosen_by_its_name_and_those_without_outlines_pl
     assert np.array_equal(read_contours(save_contours(rois=[rois[0], rois[2]]), scan()).voxels, box())
     with pytest.raises(MaskError, match=r"2 ROIs named 'GTV-1'"):
         read_contours(save_contours(rois=[rois[0], rois[0]]), scan(), roi="GTV-1")
+
+
+def test_a_value_that_pydicom_finds_fault_with_is_quoted_nowhere(save_contours, caplog):
+    def change(dataset):
+        contour = dataset.ROIContourSequence[0].ContourSequence[1]
+        element = RawDataElement(Tag("NumberOfContourPoints"), "IS", 8, b"Doe^Jane", 0, False, True)
+        contour._dict[element.tag] = element
+
+    with pytest.warns(UserWarning, match="Doe"):
+        path = save_contours(squares(scan()), change=change)
+    caplog.clear()
+    with pytest.raises(ReadError) as refusal:
+        read_contours(path, scan())
+    assert "Doe" not in str(refusal.value)
+    assert caplog.records == []
+    with pytest.warns(UserWarning, match="Doe"):
+        str(pydicom.dcmread(path).ROIContourSequence[0].ContourSequence[1].NumberOfContourPoints)
+    assert "Doe" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["POINT", "OPEN_PLANAR"])

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tumorspread._version import __version__
-from tumorspread.cli import bench, data, deidentify, dicom, followup, pacs, scans, training, weights
+from tumorspread.cli import bench, cohort, data, deidentify, dicom, followup, pacs, scans, training, weights
 from tumorspread.cli.terminal import say
 from tumorspread.errors import TumorspreadError
 
@@ -36,7 +36,7 @@ app = typer.Typer(help=HELP, rich_markup_mode=None, no_args_is_help=True, pretty
 VERBS = (
     scans.analyse, scans.measure, followup.follow, scans.predict, scans.convert, dicom.series, deidentify.deidentify,
     pacs.listen, pacs.fetch, pacs.store, training.train, training.evaluate, training.calibrate, weights.average,
-    weights.quantise, weights.export, bench.bench,
+    weights.quantise, weights.export, bench.bench, cohort.cohort,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)

@@ -7,7 +7,6 @@ or RTSTRUCT names the series it was made on; older ones name their frame of refe
 from __future__ import annotations
 
 import os
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from tumorspread.errors import DatasetError, ReadError
 from tumorspread.scan.bundle import file_kind, open_bundle
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS, Header, read_dataset
 from tumorspread.scan.drawings import CLASSES, Drawing, read_drawing
+from tumorspread.scan.quiet import quiet
 
 TAGS = ["SOPClassUID", "Modality", "ImageType", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID"]
 
@@ -119,9 +119,7 @@ def read_patient(folder: Path) -> PatientFolder:
 
 def _headers(folder: Path) -> Iterator[tuple[Path, Header | None]]:
     """Path and header of each DICOM file; None for one that is damaged."""
-    with open_bundle(folder) as bundle, warnings.catch_warnings():
-        # pydicom warns whenever a damaged value is touched, with the value itself in the text.
-        warnings.simplefilter("ignore")
+    with open_bundle(folder) as bundle, quiet():
         for file in bundle.files:
             if not _is_dicom(folder / file):
                 continue

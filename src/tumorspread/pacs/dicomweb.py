@@ -18,8 +18,10 @@ from dicomweb_client import DICOMwebClient
 from tumorspread.errors import NetworkError, ReadError
 from tumorspread.pacs.series import is_uid
 from tumorspread.report.folder import open_folder
-from tumorspread.scan.bundle import plain, plain_list, short
+from tumorspread.scan.bundle import plain, plain_list
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS
+from tumorspread.scan.dicom_values import fault
+from tumorspread.scan.quiet import quiet
 
 # To connect, and for each silence of an answer; a server may well pack an archive before the first byte.
 TIMEOUT_S = (10.0, 120.0)
@@ -153,7 +155,8 @@ def _with_header(request: Any, header: tuple[str, str] | None) -> Any:
 def _one_line(url: str) -> Iterator[None]:
     """Whatever goes wrong between a server and us, as one line."""
     try:
-        yield
+        with quiet():
+            yield
     except requests.exceptions.HTTPError as error:
         code = error.response.status_code
         raise NetworkError(f"{url}: status {code}; {_MEANINGS.get(code, 'see its log')}") from error
@@ -211,7 +214,7 @@ def _read(file: Path) -> Any:
     try:
         return pydicom.dcmread(file)
     except PYDICOM_FAULTS as error:
-        raise ReadError(f"{plain(str(file))}: not a DICOM file that can be sent ({short(error)})") from error
+        raise ReadError(f"{plain(str(file))}: not a DICOM file that can be sent ({fault(error)})") from error
 
 
 def _check_stored(url: str, file: Path, answer: Any) -> None:

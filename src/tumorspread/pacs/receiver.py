@@ -43,6 +43,7 @@ from tumorspread.pacs.series import is_uid
 from tumorspread.pacs.tls import SILENCE_S
 from tumorspread.scan.bundle import Bundle, plain
 from tumorspread.scan.dicom_frames import read_dataset
+from tumorspread.scan.quiet import quiet
 
 logger = logging.getLogger(__name__)
 
@@ -236,8 +237,9 @@ def _identity(content: bytes) -> tuple[str, str]:
         ReadError: it cannot be read, or has none that are UIDs.
     """
     bundle = Bundle("", (), lambda _: io.BytesIO(content))
-    dataset = read_dataset(bundle, "an instance", ["SeriesInstanceUID", "SOPInstanceUID"], pixels=False)
-    series, instance = (str(dataset.get(name) or "") for name in ("SeriesInstanceUID", "SOPInstanceUID"))
+    with quiet():
+        dataset = read_dataset(bundle, "an instance", ["SeriesInstanceUID", "SOPInstanceUID"], pixels=False)
+        series, instance = (str(dataset.get(name) or "") for name in ("SeriesInstanceUID", "SOPInstanceUID"))
     if not (is_uid(series) and is_uid(instance)):
         raise ReadError("an instance without a valid SeriesInstanceUID or SOPInstanceUID")
     return series, instance

@@ -7,7 +7,6 @@ the patient, study and frame of reference of the scan.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -26,6 +25,7 @@ from tumorspread.report.dicom_seg import segmentation
 from tumorspread.report.dicom_sr import measurement_report
 from tumorspread.scan.bundle import plain
 from tumorspread.scan.dicom_source import Source, read_source
+from tumorspread.scan.quiet import quiet
 
 RESAMPLED = "gantry_tilt_resampled"
 # What highdicom lets out on headers that hold other values than the standard allows.
@@ -65,9 +65,8 @@ def write_dicom_results(
     stamp = (moment.strftime("%Y%m%d"), moment.strftime("%H%M%S"))
     source = read_source(scan, series=series, made_at=stamp, change=deidentify)
     draft = _draft(analysis, source, scan.name)
-    with warnings.catch_warnings(), disable_value_validation():
-        # highdicom warns of names and identifiers of the scan, with the values in the text.
-        warnings.simplefilter("ignore")
+    # highdicom, too, warns of names and identifiers of the scan, with the values in the text.
+    with quiet(), disable_value_validation():
         try:
             objects = _objects(draft, rtstruct)
             if deidentify is not None:

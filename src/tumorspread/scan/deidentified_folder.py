@@ -17,7 +17,7 @@ from tumorspread.scan.bundle import Bundle, open_bundle, plain
 from tumorspread.scan.burned_in import find_pixel_risks
 from tumorspread.scan.deidentify import Deidentifier
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS
-from tumorspread.scan.quiet import without_quotes
+from tumorspread.scan.quiet import quiet_to_the_end
 from tumorspread.scan.volume import Remark
 
 OnRisk = Literal["warn", "skip", "refuse"]
@@ -177,7 +177,7 @@ def _copy_file(bundle: Bundle, file: str, folder: Path, deidentifier: Deidentifi
         if PurePosixPath(file).suffix.lower() == ".dcm":
             raise ReadError(f"{plain(file)}: empty or not DICOM; copy it again, or leave it out with --skip-damaged")
         return _Outcome("not DICOM")
-    with without_quotes():
+    with quiet_to_the_end():
         dataset = _read(bundle, file)
         try:
             if _is_directory(dataset):

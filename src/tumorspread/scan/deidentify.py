@@ -22,7 +22,7 @@ from tumorspread.errors import ReadError
 from tumorspread.scan.confidentiality import Action, rule_of
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS
 from tumorspread.scan.pseudonyms import Pseudonyms, read_key
-from tumorspread.scan.quiet import without_quotes
+from tumorspread.scan.quiet import quiet_to_the_end
 from tumorspread.scan.shifted_dates import shift_back
 
 __all__ = ["Deidentifier", "read_key"]
@@ -86,7 +86,7 @@ class Deidentifier:
             ReadError: an attribute is damaged.
         """
         try:
-            with without_quotes():
+            with quiet_to_the_end():
                 return self._clean(dataset)
         except (*PYDICOM_FAULTS, UserWarning) as error:
             # The library's words may quote the value.

@@ -21,7 +21,8 @@ from tumorspread.scan.dicom_gate import Stack
 from tumorspread.scan.dicom_pixels import PIXEL_TAGS, read_hu
 from tumorspread.scan.dicom_series import Found, Series, choose_series, describe, find_series
 from tumorspread.scan.dicom_tilt import check_upright, stand_upright
-from tumorspread.scan.dicom_values import HEADER_TAGS, quiet, shown
+from tumorspread.scan.dicom_values import HEADER_TAGS, shown
+from tumorspread.scan.quiet import quiet
 from tumorspread.scan.volume import Remark, Volume
 
 Tilt = Literal["resample", "refuse"]

@@ -15,8 +15,9 @@ from pydicom.pixels import iter_pixels
 from pydicom.uid import JPEG2000, HTJ2KLossless, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from tumorspread.errors import ReadError
-from tumorspread.scan.bundle import plain, short
+from tumorspread.scan.bundle import plain
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS
+from tumorspread.scan.dicom_values import fault
 
 # A slice of CT has up to 4096 x 4096 pixels; a damaged header asks a decoder for 65535 x 65535.
 MAX_FRAME_PIXELS = 2**26
@@ -106,6 +107,6 @@ class FramePixels:
                 yield np.asarray(frame).reshape(self.size)
         except PYDICOM_FAULTS as error:
             raise ReadError(
-                f"{self.name}: pixels in {syntax.name} cannot be decoded ({short(error)}); damaged, copy or export it "
+                f"{self.name}: pixels in {syntax.name} cannot be decoded ({fault(error)}); damaged, copy or export it "
                 "again"
             ) from error

@@ -16,7 +16,8 @@ from typing import Any
 from tumorspread.errors import ReadError
 from tumorspread.scan.bundle import Bundle, file_kind, open_bundle, plain, plain_list
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS, read_dataset
-from tumorspread.scan.dicom_values import fault, quiet, shown
+from tumorspread.scan.dicom_values import fault, shown
+from tumorspread.scan.quiet import quiet
 
 MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"
 _RECORDS = "DirectoryRecordSequence"

@@ -7,7 +7,6 @@ groups), PS3.5 8.1.1 (bits of a frame follow those of the one before, without pa
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.errors import GeometryError, MaskError, ReadError
-from tumorspread.scan.bundle import open_bundle, plain, plain_list, short
+from tumorspread.scan.bundle import open_bundle, plain, plain_list
 from tumorspread.scan.dicom_bits import FramePixels
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS, Header, read_dataset
+from tumorspread.scan.dicom_values import fault
+from tumorspread.scan.quiet import quiet
 from tumorspread.scan.volume import Remark, Volume, sparse_zeros
 
 SEGMENTATION, LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
@@ -101,16 +102,14 @@ def read_segments(path: Path, scan: Volume, *, segment: int | str | None = None)
             grid, or voxels beyond the scan.
     """
     name = plain(path.name)
-    with warnings.catch_warnings():
-        # pydicom warns whenever a damaged value is touched, with the value itself in the text.
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             dataset = _read(path)
             chosen = choose_segments(name, segments_of(dataset), segment)
             voxels = _paint(name, dataset, {one.number for one in chosen}, scan)
             remarks = _remarks(dataset)
         except PYDICOM_FAULTS as error:
-            raise ReadError(f"{name}: a damaged SEG ({short(error)}); export it again") from error
+            raise ReadError(f"{name}: a damaged SEG ({fault(error)}); export it again") from error
     return replace(scan.with_voxels(voxels), remarks=(*scan.remarks, *remarks))
 
 

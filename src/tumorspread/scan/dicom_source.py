@@ -8,7 +8,6 @@ DICOM PS3.3 C.7.1.1 (patient), C.7.2.1 (general study), C.7.4.1 (frame of refere
 from __future__ import annotations
 
 import uuid
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,12 @@ from pydicom.multival import MultiValue
 from pydicom.valuerep import validate_value
 
 from tumorspread.errors import ReadError
-from tumorspread.scan.bundle import Bundle, plain, short
+from tumorspread.scan.bundle import Bundle, plain
 from tumorspread.scan.dicom import find_stack
 from tumorspread.scan.dicom_dir import open_dicom
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS
+from tumorspread.scan.dicom_values import fault
+from tumorspread.scan.quiet import quiet
 from tumorspread.scan.volume import Volume
 
 # What a result is filed by; taken as it stands, since another spelling would be another patient or study.
@@ -109,8 +110,7 @@ def read_source(
     """
     stack = find_stack(path, series=series)
     order = {file: place for place, file in enumerate(dict.fromkeys(frame.file for frame in stack.frames))}
-    with open_dicom(path) as (bundle, _), warnings.catch_warnings(), disable_value_validation():
-        warnings.simplefilter("ignore")
+    with open_dicom(path) as (bundle, _), quiet(), disable_value_validation():
         images = tuple(_image(bundle.name, file, _read(bundle, file), made_at, change) for file in order)
     _check_shared(bundle.name, images)
     for image in images:
@@ -128,7 +128,7 @@ def _read(bundle: Bundle, file: str) -> Any:
         with bundle.open(file) as stream:
             return pydicom.dcmread(stream, stop_before_pixels=True, force=True)
     except PYDICOM_FAULTS as error:
-        raise ReadError(f"{plain(file)}: a damaged DICOM file ({short(error)}); export it again") from error
+        raise ReadError(f"{plain(file)}: a damaged DICOM file ({fault(error)}); export it again") from error
 
 
 def _image(
@@ -143,7 +143,7 @@ def _image(
             dataset.ContentDate, dataset.ContentTime = made_at
         image = _taken(dataset if change is None else change(dataset))
     except PYDICOM_FAULTS as error:
-        raise ReadError(f"{plain(file)}: damaged DICOM attributes ({short(error)}); export it again") from error
+        raise ReadError(f"{plain(file)}: damaged DICOM attributes ({fault(error)}); export it again") from error
     missing = [keyword for keyword in _NEEDED if not image.get(keyword)]
     if missing:
         raise ReadError(

@@ -7,15 +7,16 @@ kept as they are stored; SRT and SNOMED CT name the same things with other value
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tumorspread.errors import ReadError
-from tumorspread.scan.bundle import open_bundle, plain, short
+from tumorspread.scan.bundle import open_bundle, plain
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS, Header, read_dataset
+from tumorspread.scan.dicom_values import fault
+from tumorspread.scan.quiet import quiet
 
 # Enhanced, Comprehensive and Comprehensive 3D SR: the classes that take numbers and images, so TID 1500.
 SR_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.88.{number}" for number in ("22", "33", "34"))
@@ -91,13 +92,11 @@ def read_measurements(path: Path) -> tuple[MeasurementGroup, ...]:
         ReadError: missing, damaged, no structured report, one of another template, or a value that is no number.
     """
     name = plain(path.name)
-    with warnings.catch_warnings():
-        # pydicom warns whenever a damaged value is touched, with the value itself in the text.
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             return tuple(_group(name, item) for item in _groups(_read(path), 0))
         except PYDICOM_FAULTS as error:
-            raise ReadError(f"{name}: a damaged report ({short(error)}); export it again") from error
+            raise ReadError(f"{name}: a damaged report ({fault(error)}); export it again") from error
 
 
 def _read(path: Path) -> Any:

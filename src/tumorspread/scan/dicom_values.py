@@ -7,12 +7,8 @@ whatever is not plain goes through pydicom, with the same outcome.
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
 from pydicom.datadict import dictionary_VR
@@ -32,23 +28,6 @@ HEADER_TAGS = [
 
 _CODE = re.compile(r"[\w .\\/()+;-]{0,64}", re.ASCII)
 _QUOTED = re.compile(r"""'[^']*'?|"[^"]*"?""")
-
-
-# Whether this thread (or task) is inside `quiet`.
-_is_quiet: ContextVar[bool] = ContextVar("_is_quiet", default=False)
-logging.getLogger("pydicom").addFilter(lambda record: not _is_quiet.get())
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps pydicom from warning and logging, which it does with the damaged value itself, a patient's name or not."""
-    token = _is_quiet.set(True)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        _is_quiet.reset(token)
 
 
 def _text(value: bytes) -> str:

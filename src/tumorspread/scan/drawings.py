@@ -5,17 +5,17 @@ Attribute definitions: DICOM PS3.3 C.8.8.5 (structure set) and C.7.6.16.2.1, C.1
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tumorspread.errors import ReadError
-from tumorspread.scan.bundle import open_bundle, plain, short
+from tumorspread.scan.bundle import open_bundle, plain
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS, Header, read_dataset
 from tumorspread.scan.dicom_seg import LABEL_MAP, SEGMENTATION, segments_of
+from tumorspread.scan.dicom_values import fault
+from tumorspread.scan.quiet import quiet
 from tumorspread.scan.rtstruct import RT_STRUCTURE_SET
 
 Kind = Literal["SEG", "RTSTRUCT"]
@@ -69,7 +69,7 @@ def drawing_kind(path: Path) -> Kind:
     Raises:
         ReadError: damaged, or neither.
     """
-    with _quiet():
+    with quiet():
         return _kind(path, _read(path, ["SOPClassUID", "Modality"]))
 
 
@@ -79,7 +79,7 @@ def read_drawing(path: Path) -> Drawing:
     Raises:
         ReadError: missing, damaged, cut off, neither, or without any region.
     """
-    with _quiet():
+    with quiet():
         dataset = _read(path, TAGS)
         kind = _kind(path, dataset)
         try:
@@ -96,15 +96,7 @@ def read_drawing(path: Path) -> Drawing:
                 regions=regions,
             )
         except PYDICOM_FAULTS as error:
-            raise ReadError(f"{plain(path.name)}: a damaged {kind} ({short(error)}); export it again") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """pydicom warns whenever a damaged value is touched, with the value itself in the text."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+            raise ReadError(f"{plain(path.name)}: a damaged {kind} ({fault(error)}); export it again") from error
 
 
 def _read(path: Path, tags: list[str]) -> Any:

@@ -12,19 +12,23 @@ _is_quiet: ContextVar[bool] = ContextVar("_is_quiet", default=False)
 
 
 @contextmanager
-def without_quotes() -> Iterator[None]:
-    """A block in which pydicom warns and logs nothing, save that the end of a file is a UserWarning raised.
-
-    Other threads' log lines go on as they were.
-    """
+def quiet() -> Iterator[None]:
+    """A block in which pydicom warns and logs nothing; other threads' log lines go on as they were."""
     token = _is_quiet.set(True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", message=".*end of file", category=UserWarning)
             yield
     finally:
         _is_quiet.reset(token)
+
+
+@contextmanager
+def quiet_to_the_end() -> Iterator[None]:
+    """Like `quiet`, save that a file that ends too early is a UserWarning raised."""
+    with quiet():
+        warnings.filterwarnings("error", message=".*end of file", category=UserWarning)
+        yield
 
 
 logging.getLogger("pydicom").addFilter(lambda record: not _is_quiet.get())

@@ -6,7 +6,6 @@ DICOM's world is ours (LPS mm), so points are taken as they stand. Attribute def
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +17,11 @@ import numpy as np
 from pydicom.dataelem import RawDataElement
 
 from tumorspread.errors import MaskError, ReadError
-from tumorspread.scan.bundle import open_bundle, plain, plain_list, short
+from tumorspread.scan.bundle import open_bundle, plain, plain_list
 from tumorspread.scan.contour_planes import Planes, Points, fill_outlines, interpolate_outlines, usual_step
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS, Header, read_dataset
+from tumorspread.scan.dicom_values import fault
+from tumorspread.scan.quiet import quiet
 from tumorspread.scan.volume import Remark, Reorientation, Shape, Volume
 
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -76,14 +77,12 @@ def read_contours(path: Path, scan: Volume, *, roi: str | None = None) -> Volume
             so far apart that what lies between is a guess.
     """
     name = plain(path.name)
-    with warnings.catch_warnings():
-        # pydicom warns whenever a damaged value is touched, with the value itself in the text.
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             chosen = _choose(name, _read_rois(path), roi)
             points_mm = [_points(name, contour) for contour in chosen.contours]
         except PYDICOM_FAULTS as error:
-            raise ReadError(f"{name}: a damaged RTSTRUCT ({short(error)}); export it again") from error
+            raise ReadError(f"{name}: a damaged RTSTRUCT ({fault(error)}); export it again") from error
     turn = Reorientation.to_canonical(scan)
     upright = turn.apply(scan)
     contours = [np.round(upright.to_index(points), INDEX_DECIMALS) for points in points_mm]
