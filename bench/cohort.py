@@ -1,0 +1,194 @@
+"""What a cohort costs beside its cases: efficiency, the scheduler's time a case, the client's memory, the summary.
+
+`cohort_efficiency`: N scans on 2 workers, against the sum of the cases' own times in 2 plain loops side by side, which
+share cores and memory as the workers do; from the first case's start, the weights loaded in neither. Loop, cohort and
+loop follow one another, since the machine may have other users. `scheduler_overhead_ms_per_case`: wall time a case of a
+run whose cases do nothing, with claim, folder, row and journal. `client_peak_mib`: of the process that holds client and
+scheduler. `summary_seconds`: tables and report of the folder that the empty cases left. Prints lines `name value`.
+Usage: python bench/cohort.py [--scan FILE] [--scans N] [--cases N] [--rows N] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tumorspread.cohort.analysis import CaseAnalysis, load_predictor
+from tumorspread.cohort.cases import Case
+from tumorspread.cohort.engine import Engine, open_client
+from tumorspread.cohort.outcome import write_outcome
+from tumorspread.cohort.place import Place
+from tumorspread.cohort.plan import make_plan
+from tumorspread.cohort.rows import Measures
+from tumorspread.cohort.run import run_cases
+from tumorspread.cohort.settings import Machine, Settings, weights_digest
+from tumorspread.model.memory import peak_gib
+
+WORKERS = 2
+LESIONS = 3
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """A case that does nothing and has the results of a chest with three lesions."""
+
+    digest: str = "0" * 16
+    weights_sha256: str = "0" * 64
+
+    def __call__(self, case: Case, folder: Path) -> Measures:
+        """Plausible numbers, drawn by the name of the case."""
+        random = np.random.default_rng(int(case.id[1:]))
+        sizes = np.sort(random.lognormal(0, 1.5, LESIONS))[::-1].round(3).tolist()
+        return Measures(LESIONS, sum(sizes), lung_ml=4000.0, largest_ml=sizes[0], long_axis_mm=20.0, sides_involved=1)
+
+
+def main(asked: argparse.Namespace) -> dict[str, float]:
+    """All figures."""
+    with tempfile.TemporaryDirectory(dir=asked.folder) as name:
+        folder = Path(name)
+        figures = alone(measure_efficiency, asked.scan, asked.scans, folder / "real") if asked.scans else {}
+        figures |= alone(measure_overhead, asked.cases, folder / "empty")
+        figures |= alone(measure_summary, folder / "empty")
+        figures |= alone(measure_client, asked.rows, folder / "many") if asked.rows else {}
+    return figures
+
+
+def alone(function: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
+    """The answer of a function in a process of its own, whose memory is nobody else's."""
+    fresh = multiprocessing.get_context("spawn")
+    answers = fresh.Queue()
+    process = fresh.Process(target=_answer, args=(answers, function, *arguments))
+    process.start()
+    figures: dict[str, float] = answers.get()
+    process.join()
+    for figure, value in figures.items():
+        print(f"{figure} {value:.4g}", flush=True)
+    return figures
+
+
+def _answer(answers: Any, function: Callable[..., dict[str, float]], *arguments: Any) -> None:
+    answers.put(function(*arguments))
+
+
+def empty_cases(count: int) -> Iterator[Case]:
+    """Three scans a patient."""
+    return (Case(f"c{i:06}", f"/scans/{i:06}.nii.gz", patient=f"p{i // 3:06}") for i in range(count))
+
+
+def run_empty(count: int, folder: Path) -> tuple[float, float]:
+    """A run of cases that do nothing on two workers: seconds, and the peak of this process in MiB."""
+    place, work = Place(folder), Nothing()
+    place.prepare()
+    make_plan(empty_cases(count), place, work.digest)
+    with open_client(Engine(workers=WORKERS, max_ram_gib=8)) as client:
+        client.wait_for_workers(WORKERS)
+        ended = run_cases(client, work, place, count)
+    if ended.rows != count or ended.failed:
+        raise SystemExit(f"{ended.rows} rows, {ended.failed} failed, of {count}")
+    return ended.seconds, 1024 * (peak_gib() or 0)
+
+
+def measure_overhead(count: int, folder: Path) -> dict[str, float]:
+    """Wall time a case that does nothing."""
+    seconds, peak = run_empty(count, folder)
+    return {
+        "overhead_cases": count,
+        "scheduler_overhead_ms_per_case": 1000 * seconds / count,
+        "overhead_peak_mib": peak,
+    }
+
+
+def measure_client(count: int, folder: Path) -> dict[str, float]:
+    """Peak memory of client and scheduler over as many rows."""
+    seconds, peak = run_empty(count, folder)
+    files = sum(1 for _ in (folder / "journal").iterdir())
+    size = sum(path.stat().st_size for path in (folder / "journal").iterdir()) / count
+    return {"client_rows": count, "client_peak_mib": peak, "client_seconds": seconds, "journal_files": files,
+            "journal_bytes_per_case": size}  # fmt: skip
+
+
+def measure_summary(folder: Path) -> dict[str, float]:
+    """Tables and report of a folder that is there."""
+    start = time.perf_counter()
+    rows = write_outcome(Place(folder))
+    seconds = time.perf_counter() - start
+    return {"summary_rows": rows, "summary_seconds": seconds, "summary_peak_mib": 1024 * (peak_gib() or 0)}
+
+
+def measure_efficiency(scan: Path | None, count: int, folder: Path) -> dict[str, float]:
+    """Scans on two workers against two plain loops."""
+    place = Place(folder)
+    place.prepare()
+    source = scan or make_chest(folder / "chest")
+    ending = "".join(source.suffixes[-2:])
+    cases = [Case(f"c{i:03}", str(folder / "scans" / f"{i:03}{ending}")) for i in range(count)]
+    (folder / "scans").mkdir()
+    for case in cases:
+        Path(case.scan).hardlink_to(source) if scan is None else shutil.copyfile(source, case.scan)
+    work = CaseAnalysis(Settings("lung", weights_digest("lung")), Machine(threads=1, device="cpu"))
+    own = [run_loops(work, cases, folder / "before")]
+    make_plan(cases, place, work.digest)
+    with open_client(Engine(workers=WORKERS)) as client:
+        client.wait_for_workers(WORKERS)
+        client.run(load_predictor, work.settings, work.machine)
+        ended = run_cases(client, work, place, count)
+    own.append(run_loops(work, cases, folder / "after"))
+    results = next((folder / "cases").iterdir())
+    mean = sum(sum(times) for times in own) / len(own)
+    return {
+        "efficiency_cases": count,
+        "case_seconds": mean / count,
+        "cohort_seconds": ended.seconds,
+        "cohort_efficiency": mean / (WORKERS * ended.seconds),
+        "result_mib": sum(path.stat().st_size for path in results.rglob("*")) / 2**20,
+        "scan_mib": source.stat().st_size / 2**20,
+    }
+
+
+def run_loops(work: CaseAnalysis, cases: list[Case], folder: Path) -> list[float]:
+    """The cases' own times in two plain loops side by side, seconds."""
+    fresh = multiprocessing.get_context("spawn")
+    with fresh.Pool(WORKERS, initializer=load_predictor, initargs=(work.settings, work.machine)) as pool:
+        # As in the cohort, whoever is free takes the next.
+        return pool.map(partial(run_one, work, folder), cases, chunksize=1)
+
+
+def run_one(work: CaseAnalysis, folder: Path, case: Case) -> float:
+    """Analyse one case without a cohort; seconds."""
+    start = time.perf_counter()
+    (folder / case.id).mkdir(parents=True)
+    work(case, folder / case.id)
+    return time.perf_counter() - start
+
+
+def make_chest(folder: Path) -> Path:
+    """A phantom of a whole chest."""
+    from tumorspread.data.phantom import PhantomConfig
+    from tumorspread.data.phantom_set import write_phantoms
+
+    return next((write_phantoms(folder, 1, config=PhantomConfig(spacing_mm=(2.0, 1.5, 1.5))) / "imagesTr").iterdir())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scan", type=Path, help="a scan to copy; without it a phantom")
+    parser.add_argument("--scans", type=int, default=24, help="how many copies; 0 leaves that part out")
+    parser.add_argument("--cases", type=int, default=20_000, help="that do nothing")
+    parser.add_argument("--rows", type=int, default=100_000, help="for the client's memory; 0 leaves that part out")
+    parser.add_argument("--folder", type=Path, help="for what is made on the way")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    options = parser.parse_args()
+    found = main(options)
+    if options.json:
+        options.json.write_text(json.dumps({name: round(value, 4) for name, value in found.items()}, indent=1) + "\n")
