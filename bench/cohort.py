@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from tumorspread.cohort import stream
 from tumorspread.cohort.analysis import CaseAnalysis, load_predictor
 from tumorspread.cohort.cases import Case
 from tumorspread.cohort.engine import Engine, open_client
@@ -60,7 +61,10 @@ def main(asked: argparse.Namespace) -> dict[str, float]:
         figures = alone(measure_efficiency, asked.scan, asked.scans, folder / "real") if asked.scans else {}
         figures |= alone(measure_overhead, asked.cases, folder / "empty")
         figures |= alone(measure_summary, folder / "empty")
-        figures |= alone(measure_client, asked.rows, folder / "many") if asked.rows else {}
+        figures |= alone(measure_orders, asked.orders, folder / "orders")
+        if asked.rows:
+            figures |= alone(measure_client, asked.rows, folder / "many")
+            figures |= alone(measure_restart, asked.rows, folder / "many")
     return figures
 
 
@@ -86,36 +90,59 @@ def empty_cases(count: int) -> Iterator[Case]:
     return (Case(f"c{i:06}", f"/scans/{i:06}.nii.gz", patient=f"p{i // 3:06}") for i in range(count))
 
 
-def run_empty(count: int, folder: Path) -> tuple[float, float]:
-    """A run of cases that do nothing on two workers: seconds, and the peak of this process in MiB."""
+@dataclass(frozen=True)
+class EmptyRun:
+    """What a run of cases that do nothing took: wall time, and of client and scheduler CPU time and memory."""
+
+    seconds: float
+    cpu_s: float
+    peak_mib: float
+
+
+def run_empty(count: int, folder: Path) -> EmptyRun:
+    """Cases that do nothing, on two workers."""
     place, work = Place(folder), Nothing()
     place.prepare()
     make_plan(empty_cases(count), place, work.digest)
     with open_client(Engine(workers=WORKERS, max_ram_gib=8)) as client:
         client.wait_for_workers(WORKERS)
+        cpu = time.process_time()
         ended = run_cases(client, work, place, count)
+        cpu = time.process_time() - cpu
     if ended.rows != count or ended.failed:
         raise SystemExit(f"{ended.rows} rows, {ended.failed} failed, of {count}")
-    return ended.seconds, 1024 * (peak_gib() or 0)
+    return EmptyRun(ended.seconds, cpu, 1024 * (peak_gib() or 0))
 
 
 def measure_overhead(count: int, folder: Path) -> dict[str, float]:
     """Wall time a case that does nothing."""
-    seconds, peak = run_empty(count, folder)
-    return {
-        "overhead_cases": count,
-        "scheduler_overhead_ms_per_case": 1000 * seconds / count,
-        "overhead_peak_mib": peak,
-    }
+    run = run_empty(count, folder)
+    each = 1000 * run.seconds / count
+    return {"overhead_cases": count, "scheduler_overhead_ms_per_case": each, "overhead_peak_mib": run.peak_mib}
+
+
+def measure_orders(count: int, folder: Path) -> dict[str, float]:
+    """CPU time of client and scheduler for a case that goes alone, as a case of more than half a second does."""
+    stream.MOST_IN_ORDER = 1
+    return {"order_cpu_ms": 1000 * run_empty(count, folder).cpu_s / count}
 
 
 def measure_client(count: int, folder: Path) -> dict[str, float]:
     """Peak memory of client and scheduler over as many rows."""
-    seconds, peak = run_empty(count, folder)
-    files = sum(1 for _ in (folder / "journal").iterdir())
+    run = run_empty(count, folder)
     size = sum(path.stat().st_size for path in (folder / "journal").iterdir()) / count
-    return {"client_rows": count, "client_peak_mib": peak, "client_seconds": seconds, "journal_files": files,
+    each = 1000 * run.seconds / count
+    return {"client_rows": count, "client_peak_mib": run.peak_mib, "client_ms_per_case": each,
             "journal_bytes_per_case": size}  # fmt: skip
+
+
+def measure_restart(count: int, folder: Path) -> dict[str, float]:
+    """The start of a run on a folder where all is done: time a case, beside that of finding the scans."""
+    start = time.perf_counter()
+    plan = make_plan(empty_cases(count), Place(folder), Nothing().digest)
+    if plan.to_do:
+        raise SystemExit(f"{plan.to_do} cases would be done again")
+    return {"restart_ms_per_case": 1000 * (time.perf_counter() - start) / count}
 
 
 def measure_summary(folder: Path) -> dict[str, float]:
@@ -145,31 +172,33 @@ def measure_efficiency(scan: Path | None, count: int, folder: Path) -> dict[str,
         ended = run_cases(client, work, place, count)
     own.append(run_loops(work, cases, folder / "after"))
     results = next((folder / "cases").iterdir())
-    mean = sum(sum(times) for times in own) / len(own)
+    mean = sum(seconds for times in own for seconds, _ in times) / len(own)
     return {
         "efficiency_cases": count,
         "case_seconds": mean / count,
         "cohort_seconds": ended.seconds,
         "cohort_efficiency": mean / (WORKERS * ended.seconds),
+        "worker_gib": max(peak for times in own for _, peak in times),
+        "result_files": sum(1 for path in results.rglob("*") if path.is_file()),
         "result_mib": sum(path.stat().st_size for path in results.rglob("*")) / 2**20,
         "scan_mib": source.stat().st_size / 2**20,
     }
 
 
-def run_loops(work: CaseAnalysis, cases: list[Case], folder: Path) -> list[float]:
-    """The cases' own times in two plain loops side by side, seconds."""
+def run_loops(work: CaseAnalysis, cases: list[Case], folder: Path) -> list[tuple[float, float]]:
+    """The cases' own seconds in two plain loops side by side, and the peak of their process in GiB."""
     fresh = multiprocessing.get_context("spawn")
     with fresh.Pool(WORKERS, initializer=load_predictor, initargs=(work.settings, work.machine)) as pool:
         # As in the cohort, whoever is free takes the next.
         return pool.map(partial(run_one, work, folder), cases, chunksize=1)
 
 
-def run_one(work: CaseAnalysis, folder: Path, case: Case) -> float:
-    """Analyse one case without a cohort; seconds."""
+def run_one(work: CaseAnalysis, folder: Path, case: Case) -> tuple[float, float]:
+    """Analyse one case without a cohort: seconds, and the peak of this process in GiB."""
     start = time.perf_counter()
     (folder / case.id).mkdir(parents=True)
     work(case, folder / case.id)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, peak_gib() or 0.0
 
 
 def make_chest(folder: Path) -> Path:
@@ -185,6 +214,7 @@ if __name__ == "__main__":
     parser.add_argument("--scan", type=Path, help="a scan to copy; without it a phantom")
     parser.add_argument("--scans", type=int, default=24, help="how many copies; 0 leaves that part out")
     parser.add_argument("--cases", type=int, default=20_000, help="that do nothing")
+    parser.add_argument("--orders", type=int, default=2_000, help="of one empty case each")
     parser.add_argument("--rows", type=int, default=100_000, help="for the client's memory; 0 leaves that part out")
     parser.add_argument("--folder", type=Path, help="for what is made on the way")
     parser.add_argument("--json", type=Path, help="write the figures there too")
