@@ -104,6 +104,10 @@ class Claims:
         if self.holds(case, token):
             (self.folder / case).unlink(missing_ok=True)
 
+    def forget(self, case: str) -> None:
+        """Take away the claim of a worker that is known to be dead."""
+        (self.folder / case).unlink(missing_ok=True)
+
     def _is_stale(self, path: Path) -> bool:
         owner = _owner(path)
         if owner is not None and owner.host == socket.gethostname():

@@ -9,7 +9,7 @@ import logging
 import os
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from tumorspread.errors import NetworkError, RecipeError, TumorspreadError
 WORKER_GIB = 2.0
 # Of the machine's memory; the rest is the system's, the client's and the files' that are being read.
 SHARE_OF_RAM = 0.8
-# How long the first worker of a cluster may take; a queue of SLURM may hold it for hours.
+# How long a scheduler may take to answer, and workers to close.
 SCHEDULER_S = 10.0
+CLOSE_S = 15.0
 # Of the workers' own words only what is wrong; each says a page as it starts.
-QUIET = {"logging.distributed": "error"}
+QUIET = {"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}
 _INSTALL = "pip install 'tumorspread[cluster]'"
 
 
@@ -156,8 +157,14 @@ def _open_cluster(engine: Engine, distributed: Any) -> Iterator[Any]:
         # Dask would pause or move aside at 60 to 80 %: a pause never ends where the memory is the network's own.
         memory = {f"distributed.worker.memory.{name}": False for name in ("target", "spill", "pause")}
         spec = _local_spec(this_machine(engine), distributed)
-        with dask.config.set({**memory, **QUIET}), distributed.SpecCluster(**spec) as cluster:
-            yield cluster
+        with dask.config.set({**memory, **QUIET}):
+            cluster = distributed.SpecCluster(**spec)
+            try:
+                yield cluster
+            finally:
+                # A worker that is just being started anew may never hear that it should close; it ends with us.
+                with suppress(TimeoutError):
+                    cluster.close(timeout=CLOSE_S)
 
 
 def _local_spec(size: LocalSize, distributed: Any) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class Row:
         weights_sha256: of the weights.
         seconds: of work, from opening the scan to the last file.
         tries: how often it was begun by the run that ended it.
+        run: name of that run.
         host: that did it.
         made_at: when it ended, ISO 8601 in UTC.
         measures: None where it is not done.
@@ -85,6 +86,7 @@ class Row:
     weights_sha256: str = ""
     seconds: float = 0.0
     tries: int = 1
+    run: str = ""
     host: str = ""
     made_at: str = ""
     measures: Measures | None = field(default=None)

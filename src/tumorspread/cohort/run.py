@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from tumorspread.cohort.cases import Case
 from tumorspread.cohort.claim import Claims
@@ -88,8 +87,8 @@ def run_cases(
     place.prepare()
     clear(place)
     start = time.monotonic()
-    run = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{socket.gethostname()}-{os.getpid()}"
-    stream = Stream(client, Task(run, work, place, options.limits, options.resources))
+    run = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid4().hex[:8]}"
+    stream = Stream(client, Task(run, work, place, options.limits, options.redo, options.resources))
     counter, journal = Counter(total, dashboard_of(client)), Journal(place.journal, run)
     try:
         with counted_interrupts() as interrupts:

@@ -39,6 +39,7 @@ class Task:
         work: sent to the workers.
         place: of the results.
         limits: of tries.
+        redo: do again what was refused or set aside.
         resources: what a worker must offer, by Dask's names, such as `{"GPU": 1}`.
     """
 
@@ -46,6 +47,7 @@ class Task:
     work: Work
     place: Place
     limits: Limits = field(default_factory=Limits)
+    redo: bool = False
     resources: dict[str, float] = field(default_factory=dict)
 
 
@@ -116,7 +118,7 @@ class Stream:
 
     def _give(self, batch: tuple[tuple[Case, int], ...]) -> None:
         limits = self._task.limits
-        order = Order(self._task.run, next(self._tokens), batch, limits.tries, limits.longest_s)
+        order = Order(self._task.run, next(self._tokens), batch, limits.tries, limits.longest_s, self._task.redo)
         future = self._client.submit(
             do_order,
             order,
@@ -154,8 +156,10 @@ class Stream:
             self._waiting.add(answer.case, answer.tries + 1, WAITS_S[min(answer.tries, len(WAITS_S)) - 1])
         elif answer.end == "taken":
             self._waiting.add(answer.case, answer.tries, TAKEN_WAIT_S)
-        elif answer.end in ("died", "late"):
-            yield from self._bury(answer.case, answer.tries, answer.end == "late")
+        elif answer.end == "not_begun":
+            self._waiting.add(answer.case, answer.tries)
+        else:
+            yield from self._bury(answer.case, answer.tries, is_late=answer.end == "late")
 
     def _lose(self, order: Order, error: BaseException) -> Iterator[Row]:
         """An order that came to no end at all: Dask has tried it on several workers that died, or could not begin."""
@@ -165,15 +169,15 @@ class Stream:
         for case, tries in order.cases:
             owner = self._claims.owner(case.id)
             if owner is not None and owner.token == order.token:
-                self._claims.release(case.id, order.token)
-                yield from self._bury(case, tries, owner.is_late)
+                yield from self._bury(case, tries, is_late=owner.is_late)
             else:
                 # Done, or not begun: its folder will tell.
                 self._waiting.add(case, tries)
 
-    def _bury(self, case: Case, tries: int, is_late: bool) -> Iterator[Row]:
+    def _bury(self, case: Case, tries: int, *, is_late: bool) -> Iterator[Row]:
         """A worker died while it was at this case."""
         limits = self._task.limits
+        self._claims.forget(case.id)
         deaths = self._deaths.add(case.id)
         if deaths < limits.deaths:
             self._waiting.add(case, tries + 1)
@@ -182,7 +186,7 @@ class Stream:
         if is_late:
             why = f"it took more than {limits.longest_s:g} s"
         reason = f"set aside: {why}, {deaths} times"
-        yield set_aside(case, tries, reason, self._task.work, self._task.place)
+        yield set_aside(case, tries, reason, self._task.run, self._task.work, self._task.place)
 
     def _learn(self, answers: list[Answer]) -> None:
         """A moving mean of how long a case takes."""

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Literal, Protocol, Self
 
 from tumorspread.cohort.cases import Case
-from tumorspread.cohort.claim import Claims
+from tumorspread.cohort.claim import Claims, Owner
 from tumorspread.cohort.place import Place
 from tumorspread.cohort.rows import Measures, Row
 from tumorspread.errors import DownloadError, NetworkError, OutputError, TumorspreadError, WeightsError
@@ -66,6 +66,7 @@ class Order:
         cases: with the number of each one's try, from 1.
         most_tries: after which what may pass counts as failed.
         longest_s: after which a case is given up, and its worker with it; None waits for ever.
+        redo: whether what was refused or set aside by another run is done again.
     """
 
     run: str
@@ -73,6 +74,10 @@ class Order:
     cases: tuple[tuple[Case, int], ...]
     most_tries: int = 3
     longest_s: float | None = None
+    redo: bool = False
+
+
+End = Literal["row", "again", "taken", "died", "late", "not_begun"]
 
 
 @dataclass(frozen=True)
@@ -83,25 +88,26 @@ class Answer:
         case: the case.
         tries: the number of this try.
         end: `row`: there is one; `again`: it may work another time; `taken`: another run has it; `died`: the worker
-            that had this order before died of it; `late`: of its time limit; `stopped`: the run was stopped before.
+            that had this order before died of it; `late`: of its time limit; `not_begun`: the run was
+            stopped before, or the order ended.
         row: of `row`, and of `again` what it would be; None else.
     """
 
     case: Case
     tries: int
-    end: Literal["row", "again", "taken", "died", "late", "stopped"]
+    end: End
     row: Row | None = None
 
 
 def do_order(order: Order, work: Work, place: Place) -> list[Answer]:
-    """Do the cases of an order."""
+    """Do the cases of an order; at one that a worker has died of it ends, so that this is known whatever comes next."""
     stop = place.claims / f"{STOP}{order.run}"
-    answers = []
+    answers: list[Answer] = []
     # A worker of somebody else's cluster may have several threads; one network takes all of its cores.
     with _one_at_a_time:
         for case, tries in order.cases:
-            if stop.exists():
-                answers.append(Answer(case, tries, "stopped"))
+            if stop.exists() or any(answer.end in ("died", "late") for answer in answers):
+                answers.append(Answer(case, tries, "not_begun"))
             else:
                 answers.append(_do_case(case, tries, order, work, place))
     return answers
@@ -110,27 +116,35 @@ def do_order(order: Order, work: Work, place: Place) -> list[Answer]:
 def _do_case(case: Case, tries: int, order: Order, work: Work, place: Place) -> Answer:
     claims = Claims(place.claims)
     with _Told() as told:
-        if not claims.take(case.id, order.token):
-            owner = claims.owner(case.id)
-            if owner is None or owner.token != order.token:
-                return Answer(case, tries, "taken")
-            # Dask gives an order to one worker at a time: whoever had it before is dead.
-            claims.release(case.id, order.token)
-            known = place.row(case.id)
-            if known is None or not known.is_of(case, work.digest):
-                return Answer(case, tries, "late" if owner.is_late else "died")
-            return Answer(case, tries, "row", known)
+        is_ours = claims.take(case.id, order.token)
         try:
             known = place.row(case.id)
-            if known is not None and known.is_of(case, work.digest):
+            if known is not None and _is_enough(known, case, order, work):
                 return Answer(case, tries, "row", known)
+            if not is_ours:
+                return Answer(case, tries, _end_of(claims.owner(case.id), order))
             with _given_up_after(order.longest_s, lambda: claims.mark_late(case.id)):
                 return _try_case(case, tries, order, work, place)
         finally:
-            claims.release(case.id, order.token)
+            if is_ours:
+                claims.release(case.id, order.token)
     # Not even a folder could be made.
-    row = replace(_row(case, tries, work, 0.0), status="failed", reason=told.reason, error=told.kind)
+    row = replace(_row(case, tries, order.run, work, 0.0), status="failed", reason=told.reason, error=told.kind)
     return Answer(case, tries, "row" if tries >= order.most_tries else "again", row)
+
+
+def _is_enough(known: Row, case: Case, order: Order, work: Work) -> bool:
+    """Whether the row that is there answers the order: made by this run, or what this run would make."""
+    if known.run == order.run and known.settings == work.digest:
+        return True
+    return known.is_of(case, work.digest) and (known.status == "done" or not order.redo)
+
+
+def _end_of(owner: Owner | None, order: Order) -> End:
+    """Why a claim could not be had: Dask gives an order to one worker at a time, so who had it before is dead."""
+    if owner is None or owner.token != order.token:
+        return "taken"
+    return "late" if owner.is_late else "died"
 
 
 def _try_case(case: Case, tries: int, order: Order, work: Work, place: Place) -> Answer:
@@ -141,7 +155,7 @@ def _try_case(case: Case, tries: int, order: Order, work: Work, place: Place) ->
             logger.info("%s: try %d on %s", case.id, tries, socket.gethostname())
             measures = work(case, folder)
             logger.info("done in %.1f s", time.perf_counter() - start)
-        row = _row(case, tries, work, time.perf_counter() - start, measures)
+        row = _row(case, tries, order.run, work, time.perf_counter() - start, measures)
         if told.reason is not None:
             row = replace(row, status="failed" if told.is_mendable else "refused", reason=told.reason, error=told.kind)
             if told.may_pass and tries < order.most_tries:
@@ -151,7 +165,7 @@ def _try_case(case: Case, tries: int, order: Order, work: Work, place: Place) ->
     return Answer(case, tries, "row", row)
 
 
-def _row(case: Case, tries: int, work: Work, seconds: float, measures: Measures | None = None) -> Row:
+def _row(case: Case, tries: int, run: str, work: Work, seconds: float, measures: Measures | None = None) -> Row:
     return Row(
         case=case.id,
         status="done",
@@ -165,15 +179,16 @@ def _row(case: Case, tries: int, work: Work, seconds: float, measures: Measures 
         weights_sha256=work.weights_sha256,
         seconds=round(seconds, 3),
         tries=tries,
+        run=run,
         host=socket.gethostname(),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         measures=measures,
     )
 
 
-def set_aside(case: Case, tries: int, reason: str, work: Work, place: Place) -> Row:
+def set_aside(case: Case, tries: int, reason: str, run: str, work: Work, place: Place) -> Row:
     """The row of a case that ended its worker again and again, left in its folder as any other."""
-    row = replace(_row(case, tries, work, 0.0), status="set_aside", reason=reason, error="WorkerLost")
+    row = replace(_row(case, tries, run, work, 0.0), status="set_aside", reason=reason, error="WorkerLost")
     with place.growing(case.id) as folder:
         (folder / LOG).write_text(f"{reason}\n", encoding="utf-8")
         place.keep(folder, case.id, row)
