@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 
 from tumorspread.cohort import stream
 from tumorspread.cohort.analysis import CaseAnalysis, load_predictor
 from tumorspread.cohort.cases import Case
+from tumorspread.cohort.discovery import find_cases
 from tumorspread.cohort.engine import Engine, open_client
 from tumorspread.cohort.outcome import write_outcome
 from tumorspread.cohort.place import Place
@@ -37,6 +39,7 @@ from tumorspread.cohort.settings import Machine, Settings, weights_digest
 from tumorspread.model.memory import peak_gib
 
 WORKERS = 2
+STUDIES, SLICES = 6, 275
 LESIONS = 3
 
 
@@ -62,6 +65,7 @@ def main(asked: argparse.Namespace) -> dict[str, float]:
         figures |= alone(measure_overhead, asked.cases, folder / "empty")
         figures |= alone(measure_summary, folder / "empty")
         figures |= alone(measure_orders, asked.orders, folder / "orders")
+        figures |= alone(measure_discovery, folder / "dicom")
         if asked.rows:
             figures |= alone(measure_client, asked.rows, folder / "many")
             figures |= alone(measure_restart, asked.rows, folder / "many")
@@ -143,6 +147,37 @@ def measure_restart(count: int, folder: Path) -> dict[str, float]:
     if plan.to_do:
         raise SystemExit(f"{plan.to_do} cases would be done again")
     return {"restart_ms_per_case": 1000 * (time.perf_counter() - start) / count}
+
+
+def measure_discovery(folder: Path) -> dict[str, float]:
+    """Time to find a DICOM series: what lies in its headers decides."""
+    for study in range(STUDIES):
+        write_series(folder / f"study{study}")
+    start = time.perf_counter()
+    found = sum(isinstance(one, Case) for one in find_cases(str(folder)))
+    if found != STUDIES:
+        raise SystemExit(f"{found} series found of {STUDIES}")
+    return {"discovery_ms_per_scan": 1000 * (time.perf_counter() - start) / STUDIES}
+
+
+def write_series(folder: Path) -> None:
+    """A CT of `SLICES` slices of few pixels."""
+    folder.mkdir(parents=True)
+    study, series, frame = (pydicom.uid.generate_uid() for _ in range(3))
+    for number in range(SLICES):
+        made = pydicom.Dataset()
+        made.file_meta = pydicom.dataset.FileMetaDataset()
+        made.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        made.SOPClassUID, made.SOPInstanceUID = pydicom.uid.CTImageStorage, pydicom.uid.generate_uid()
+        made.StudyInstanceUID, made.SeriesInstanceUID, made.FrameOfReferenceUID = study, series, frame
+        made.Modality, made.PatientID, made.StudyDate, made.InstanceNumber = "CT", folder.name, "20200101", number + 1
+        made.ImageType, made.PatientName = ["ORIGINAL", "PRIMARY", "AXIAL"], "none"
+        made.ImagePositionPatient, made.ImageOrientationPatient = [0, 0, float(number)], [1, 0, 0, 0, 1, 0]
+        made.PixelSpacing, made.SliceThickness, made.Rows, made.Columns = [5, 5], 1, 64, 64
+        made.RescaleSlope, made.RescaleIntercept, made.PhotometricInterpretation = 1, -1024, "MONOCHROME2"
+        made.SamplesPerPixel, made.BitsAllocated, made.BitsStored, made.HighBit = 1, 16, 16, 15
+        made.PixelRepresentation, made.PixelData = 1, bytes(2 * 64 * 64)
+        made.save_as(folder / f"{number:04}.dcm", enforce_file_format=True)
 
 
 def measure_summary(folder: Path) -> dict[str, float]:

@@ -155,13 +155,15 @@ def wait_for(is_there, process: subprocess.Popen, seconds: float = 300) -> None:
 
 @needs_slurm
 def test_a_slurm_does_a_cohort_and_has_no_jobs_left(scans, expected, tmp_path):
-    """Two jobs of dask-jobqueue on two nodes."""
+    """Two jobs of dask-jobqueue on two nodes, by the example's settings."""
     folder, out, settings = tmp_path / "slurm", tmp_path / "out", tmp_path / "slurm.toml"
     folder.mkdir()
-    settings.write_text(
-        f'queue = "main"\ncores = 1\nmemory = "4GiB"\nprocesses = 1\njobs = 2\nwalltime = "00:20:00"\n'
-        f'python = "{sys.executable}"\nlog_directory = "{folder}"\ninterface = "lo"\n'
-    )
+    text = (ROOT / "examples" / "scale" / "cohort_slurm.toml").read_text()
+    changes = {"jobs = 100": "jobs = 2", "cores = 2": "cores = 1", '# interface = "ib0"': 'interface = "lo"'}
+    for old, new in (changes | {'"logs"': f'"{folder}"'}).items():
+        assert old in text
+        text = text.replace(old, new)
+    settings.write_text(f'python = "{sys.executable}"\n{text}')
     with slurm(folder) as found:
         env = environment(**{name: found[name] for name in ("SLURM_CONF", "PATH")})
         run_cohort(cohort_command(scans, out, "--slurm", str(settings)), env)
