@@ -113,6 +113,7 @@ def test_two_processes_train_as_one_with_the_batch_of_both(alone, tiny_data, tmp
 
 @pytest.mark.ddp
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_processes_stopped_and_resumed_train_as_one_that_was_not(alone, tiny_data, tmp_path):
     out, record = tmp_path / "run", tmp_path / "record"
     launch = torchrun("--standalone", "--nproc_per_node=2")
@@ -143,6 +144,7 @@ def test_two_processes_stopped_and_resumed_train_as_one_that_was_not(alone, tiny
 
 @pytest.mark.ddp
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_process_without_a_scan_to_validate_waits_for_the_others(tiny_data, tmp_path):
     """Three processes and two scans."""
     out, record = tmp_path / "run", tmp_path / "record"
@@ -154,6 +156,7 @@ def test_a_process_without_a_scan_to_validate_waits_for_the_others(tiny_data, tm
 
 @pytest.mark.ddp
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_nodes_on_this_machine_train_as_one_process(alone, tiny_data, tmp_path):
     """Two agents of torchrun with a process each, that share the cache and prepare it at once."""
     out, record = tmp_path / "run", tmp_path / "record"
@@ -165,6 +168,7 @@ def test_two_nodes_on_this_machine_train_as_one_process(alone, tiny_data, tmp_pa
 
 @pytest.mark.ddp
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @needs_namespaces
 def test_two_machines_train_as_one_process(alone, tiny_data, tmp_path):
     """Two network namespaces, each with an address of its own, joined by a virtual cable."""

@@ -36,6 +36,7 @@ def epochs_done(out: Path) -> list[float]:
 
 @pytest.mark.ddp
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_script_for_one_machine_trains_and_goes_on(tiny_data, tmp_path, recipe):
     out, env = tmp_path / "run", environment(tmp_path) | {"PROCESSES": "2", "PYTHON": sys.executable}
     command = ["sh", str(SCRIPTS / "train_8_gpus.sh"), str(tiny_data), str(out), "--recipe", str(recipe)]
@@ -48,6 +49,7 @@ def test_the_script_for_one_machine_trains_and_goes_on(tiny_data, tmp_path, reci
 
 @pytest.mark.cluster
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @needs_slurm
 def test_the_script_for_slurm_trains_on_two_nodes(tiny_data, tmp_path, recipe):
     """sbatch --wait on two slurmd, whose names only SLURM knows: the address of the first is given."""
@@ -90,6 +92,7 @@ def test_the_pods_of_kubernetes_find_one_another_and_their_volumes():
 
 @pytest.mark.ddp
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_pods_of_kubernetes_train(tiny_data, tmp_path, recipe):
     """The command of the container as it stands, twice, with the variables that its pods would have."""
     container, out = pods()["pod"]["containers"][0], tmp_path / "run"
