@@ -1,10 +1,11 @@
 """What a cohort costs beside its cases: efficiency, the scheduler's time a case, the client's memory, the summary.
 
-`cohort_efficiency`: N scans on 2 workers, against the sum of the cases' own times in 2 plain loops side by side, which
-share cores and memory as the workers do; from the first case's start, the weights loaded in neither. Loop, cohort and
-loop follow one another, since the machine may have other users. `scheduler_overhead_ms_per_case`: wall time a case of a
-run whose cases do nothing, with claim, folder, row and journal. `client_peak_mib`: of the process that holds client and
-scheduler. `summary_seconds`: tables and report of the folder that the empty cases left. Prints lines `name value`.
+`cohort_efficiency`: the sum of the cases' own times, against the time that N scans take 2 workers, whose weights are
+loaded. `efficiency_vs_loops`: the same with the times that the cases take in 2 plain loops side by side, without a
+cohort; loops, cohort and loops follow one another, and on a machine with other users it means little.
+`scheduler_overhead_ms_per_case`: wall time a case of a run whose cases do nothing, with claim, folder, row and journal.
+`client_peak_mib`: of the process that holds client and scheduler. `summary_seconds`: tables and report of the folder that
+the empty cases left. Prints lines `name value`.
 Usage: python bench/cohort.py [--scan FILE] [--scans N] [--cases N] [--rows N] [--json FILE]
 """
 
@@ -34,7 +35,7 @@ from tumorspread.cohort.outcome import write_outcome
 from tumorspread.cohort.place import Place
 from tumorspread.cohort.plan import make_plan
 from tumorspread.cohort.rows import Measures
-from tumorspread.cohort.run import run_cases
+from tumorspread.cohort.run import collect, run_cases
 from tumorspread.cohort.settings import Machine, Settings, weights_digest
 from tumorspread.model.memory import peak_gib
 
@@ -206,13 +207,15 @@ def measure_efficiency(scan: Path | None, count: int, folder: Path) -> dict[str,
         client.run(load_predictor, work.settings, work.machine)
         ended = run_cases(client, work, place, count)
     own.append(run_loops(work, cases, folder / "after"))
+    rows = [row.seconds for _, row in collect(place) if row is not None]
     results = next((folder / "cases").iterdir())
     mean = sum(seconds for times in own for seconds, _ in times) / len(own)
     return {
         "efficiency_cases": count,
         "case_seconds": mean / count,
         "cohort_seconds": ended.seconds,
-        "cohort_efficiency": mean / (WORKERS * ended.seconds),
+        "cohort_efficiency": sum(rows) / (WORKERS * ended.seconds),
+        "efficiency_vs_loops": mean / (WORKERS * ended.seconds),
         "worker_gib": max(peak for times in own for _, peak in times),
         "result_files": sum(1 for path in results.rglob("*") if path.is_file()),
         "result_mib": sum(path.stat().st_size for path in results.rglob("*")) / 2**20,
