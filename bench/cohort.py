@@ -4,8 +4,8 @@
 loaded. `efficiency_vs_loops`: the same with the times that the cases take in 2 plain loops side by side, without a
 cohort; loops, cohort and loops follow one another, and on a machine with other users it means little.
 `scheduler_overhead_ms_per_case`: wall time a case of a run whose cases do nothing, with claim, folder, row and journal.
-`client_peak_mib`: of the process that holds client and scheduler. `summary_seconds`: tables and report of the folder that
-the empty cases left. Prints lines `name value`.
+`client_peak_mib`: of the process that holds client and scheduler. `summary_seconds`: tables and report of the folder
+that the empty cases left. Prints lines `name value`.
 Usage: python bench/cohort.py [--scan FILE] [--scans N] [--cases N] [--rows N] [--json FILE]
 """
 
