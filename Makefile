@@ -8,7 +8,7 @@ export MPLBACKEND := Agg
 
 .PHONY: help setup demo test test-slow test-pacs check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
-.PHONY: bench-dicom-reading clean
+.PHONY: bench-dicom-reading bench-report clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench-growth   time and memory over the number of slices, 50 to 2,000, as docs/growth.png"
 	@echo "make bench-training  training steps a second against MONAI's BasicUNet, and what the loader costs"
 	@echo "make bench-dicom-reading  280 DICOM slices through tumorspread, SimpleITK and pydicom: seconds and memory"
+	@echo "make bench-report   report.html of a scan with 20 lesions, a thumbnail, a cohort of 20,000: seconds and MiB"
 	@echo "make bench-registration  overlap and inverse consistency of a real pair of scans before and after registration"
 	@echo "make implant-page  docs/implants.png: synthetic tumours in real scans, among real ones"
 	@echo "make weights DATA=FOLDER WORK=FOLDER  train the weights that come with the package; goes on where it stopped"
@@ -96,6 +97,9 @@ bench-training: setup
 
 bench-dicom-reading: setup
 	$(BIN)/python -W ignore bench/dicom_reading.py
+
+bench-report: setup
+	$(BIN)/python -W ignore bench/report.py $(SCAN)
 
 bench-registration: setup
 	$(BIN)/python bench/registration.py
