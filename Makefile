@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: help setup demo test test-slow test-pacs check format msd-patches bench-measure bench-registration readers lungs-sheet
+.PHONY: help setup demo test test-slow test-pacs test-cohort check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
 .PHONY: bench-dicom-reading bench-report clean
 
@@ -16,6 +16,7 @@ help:
 	@echo "make test         set up and run all tests"
 	@echo "make test-slow    the tests that train to a bar"
 	@echo "make test-pacs    a real Orthanc and storescu against the listener, killed at five moments; minutes"
+	@echo "make test-cohort  workers, scheduler and client of a cohort killed at three moments each; minutes"
 	@echo "make check        ruff, mypy --strict, import rules"
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
@@ -56,6 +57,9 @@ test-slow: setup
 # Needs apt-get install --no-install-recommends orthanc orthanc-dicomweb dcmtk; without them its tests skip.
 test-pacs: setup
 	$(BIN)/python -m pytest -m pacs -rs tests/pacs
+
+test-cohort: setup
+	$(BIN)/python -m pytest -m cohort -rs tests/cohort
 
 check: setup
 	$(BIN)/ruff check .
