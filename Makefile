@@ -9,6 +9,9 @@ export MPLBACKEND := Agg
 .PHONY: help setup demo test test-slow test-pacs test-ddp test-cluster check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
 .PHONY: bench-dicom-reading bench-cohort scale clean
+.PHONY: help setup demo test test-slow test-pacs test-cohort check format msd-patches bench-measure bench-registration readers lungs-sheet
+.PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
+.PHONY: bench-dicom-reading bench-report clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -18,6 +21,7 @@ help:
 	@echo "make test-pacs    a real Orthanc and storescu against the listener, killed at five moments; minutes"
 	@echo "make test-ddp     training in several processes and on two virtual machines against one process; minutes"
 	@echo "make test-cluster  a cohort on a Dask cluster over two virtual machines, and on a SLURM; minutes, as root"
+	@echo "make test-cohort  workers, scheduler and client of a cohort killed at three moments each; minutes"
 	@echo "make check        ruff, mypy --strict, import rules"
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
@@ -27,6 +31,7 @@ help:
 	@echo "make bench-dicom-reading  280 DICOM slices through tumorspread, SimpleITK and pydicom: seconds and memory"
 	@echo "make bench-cohort SCAN=FILE  a cohort on 2 workers against a plain loop, 20,000 and 100,000 empty cases, the summary"
 	@echo "make scale        what 10,000 and 1,000,000 scans cost, from measured figures (docs/scale.md)"
+	@echo "make bench-report   report.html of a scan with 20 lesions, a thumbnail, a cohort of 20,000: seconds and MiB"
 	@echo "make bench-registration  overlap and inverse consistency of a real pair of scans before and after registration"
 	@echo "make implant-page  docs/implants.png: synthetic tumours in real scans, among real ones"
 	@echo "make weights DATA=FOLDER WORK=FOLDER  train the weights that come with the package; goes on where it stopped"
@@ -66,6 +71,8 @@ test-ddp: setup
 # Needs root, iproute2, and apt-get install --no-install-recommends slurm-wlm munge; what is missing skips.
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster -rs tests
+test-cohort: setup
+	$(BIN)/python -m pytest -m cohort -rs tests/cohort
 
 check: setup
 	$(BIN)/ruff check .
@@ -113,6 +120,8 @@ bench-cohort: setup
 
 scale: setup
 	$(BIN)/python bench/scale.py
+bench-report: setup
+	$(BIN)/python -W ignore bench/report.py $(SCAN)
 
 bench-registration: setup
 	$(BIN)/python bench/registration.py

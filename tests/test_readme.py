@@ -50,7 +50,7 @@ def test_every_command_and_option_that_the_readme_names_exists():
 @pytest.mark.parametrize(
     "path",
     [
-        "docs/findings.md", "docs/followup.md", "docs/lesion.png", "docs/followup.png", "docs/accuracy.md",
+        "docs/findings.md", "docs/followup.md", "docs/report.md", "docs/report.png", "docs/followup.png", "docs/accuracy.md",
         "CITATION.cff", "LICENSE",
     ],
 )  # fmt: skip

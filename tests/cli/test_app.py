@@ -23,7 +23,8 @@ from tumorspread.model.predict import Predictor
 from tumorspread.model.preprocess import PreprocessConfig, prepare_mask
 from tumorspread.model.unet import UNet, UNetConfig
 from tumorspread.model.weights import Provenance, WeightsInfo, load_weights, save_weights
-from tumorspread.scan.nifti import read_nifti
+from tumorspread.scan.nifti import read_nifti, write_nifti
+from tumorspread.scan.volume import Volume
 
 VERBS = (
     "analyse",
@@ -329,3 +330,25 @@ def test_calibrating_writes_weights_that_know_their_points_and_never_over_a_file
     code, _, err = run("calibrate", tmp_path / "w.safetensors", data, "-o", out)
     assert (code, err.count("\n")) == (1, 1)
     assert "is there already" in err
+
+
+def test_a_reference_is_compared_in_the_report_and_one_of_another_grid_refused_before_the_work(run, data, tmp_path):
+    scan, mask = data / "imagesTr" / "phantom_000.nii.gz", data / "labelsTr" / "phantom_000.nii.gz"
+    code, _, _ = run("measure", scan, mask, "-o", tmp_path / "out", "--reference", mask)
+    assert code == 0
+    assert "Against the reference" in (tmp_path / "out" / "report.html").read_text()
+    other = Volume.upright(np.zeros((5, 6, 7), np.uint8), (1.0, 1.0, 1.0))
+    write_nifti(other, tmp_path / "other.nii.gz")
+    code, _, err = run("measure", scan, mask, "-o", tmp_path / "none", "--reference", tmp_path / "other.nii.gz")
+    assert (code, len(err.splitlines()), (tmp_path / "none").exists()) == (1, 1, False)
+    assert "grid" in err
+
+
+@pytest.mark.parametrize("verb", ["measure", "follow"])
+def test_a_pdf_that_cannot_be_written_is_refused_before_the_work(run, data, tmp_path, monkeypatch, verb):
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+    scan, mask = data / "imagesTr" / "phantom_000.nii.gz", data / "labelsTr" / "phantom_000.nii.gz"
+    asked = (scan, mask) if verb == "measure" else (f"{scan},{mask}", f"{scan},{mask}")
+    code, _, err = run(verb, *asked, "-o", tmp_path / "out", "--pdf")
+    assert (code, len(err.splitlines()), (tmp_path / "out").exists()) == (1, 1, False)
+    assert "tumorspread[pdf]" in err

@@ -77,7 +77,7 @@ def test_started_again_only_what_is_missing_or_of_other_settings_or_may_have_pas
 def test_a_row_that_a_crash_kept_from_the_journal_is_found_in_its_folder(client, place, tmp_path):
     log = tmp_path / "log"
     work = FakeWork(log=str(log))
-    cases = make_cases(tmp_path / "scans", {name: "done" for name in "abc"})
+    cases = make_cases(tmp_path / "scans", dict.fromkeys("abc", "done"))
     planned(cases, place, work)
     run_cases(client, work, place, 3)
     (journal,) = place.journal.glob("*.jsonl")

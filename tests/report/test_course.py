@@ -16,7 +16,7 @@ from tumorspread.pipeline import measure
 from tumorspread.report import course_figures
 from tumorspread.report.course_figures import registration_figure, track_figure
 from tumorspread.report.folder import write_course
-from tumorspread.report.page import MOST_PICTURES, course_page
+from tumorspread.report.page import MOST_TRACKS, course_page
 from tumorspread.report.tables import TRACK_COLUMNS, tracks_csv
 from tumorspread.report.timeline import timeline_figure
 from tumorspread.report.wording import COURSE_LIMITS
@@ -64,9 +64,9 @@ def test_many_tracks_are_pictured_in_part_targets_first(course, monkeypatch):
     track = course.followup.tracks[1]
     many = [replace(track, id=n, is_target=n == 20) for n in range(1, 31)]
     html = course_page(replace(course, followup=replace(course.followup, tracks=tuple(many))))
-    assert f"{MOST_PICTURES} of 30 tracks are pictured" in html
+    assert f"{MOST_TRACKS} of 30 tracks are pictured" in html
     assert 'id="track-20"' in html
-    assert html.count('class="lesion"') == MOST_PICTURES
+    assert html.count('class="lesion"') == MOST_TRACKS
 
 
 def test_no_lesion_at_all_is_said_and_drawn(course):

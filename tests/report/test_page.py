@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tumorspread.measurement.hits import compare_lesions
 from tumorspread.measurement.metrics import MaskMetrics
 from tumorspread.measurement.parts import Burden, Lungs, Origin, PartBurden, Spread
+from tumorspread.measurement.staging import propose_stage
 from tumorspread.measurement.summary import CaseScore, Evaluation, Interval
 from tumorspread.report import page
-from tumorspread.report.page import MOST_PICTURES, Footnotes, evaluation_page, report_page
+from tumorspread.report.page import MOST_PICTURES, evaluation_page, report_page
+from tumorspread.report.plate import Plate
+from tumorspread.report.rendering import Footnotes
+from tumorspread.report.scene import Picture, Scene
+from tumorspread.report.tables import rounded
+from tumorspread.report.views import AXIAL, Frame
 from tumorspread.scan.volume import Remark
 
 VOID = {"meta", "img", "br", "link"}
@@ -56,8 +63,13 @@ PNG = b"\x89PNG not decoded by these tests"
 @pytest.fixture
 def unpictured(monkeypatch):
     """For tests of the words: drawing takes most of the time of a page."""
-    monkeypatch.setattr(page, "overview_figure", lambda *_: PNG)
-    monkeypatch.setattr(page, "lesion_figure", lambda *_: PNG)
+    names = ("axial", "soft", "whole", "coronal", "sagittal")
+    monkeypatch.setattr(page, "overview_figure", lambda *_: [blank("coronal"), blank("sagittal")])
+    monkeypatch.setattr(page, "lesion_figure", lambda *_: [blank(name) for name in names])
+
+
+def blank(name: str) -> Picture:
+    return Picture(name, name, Plate.blank(AXIAL, Frame((0, 0, 0), (9, 9, 9)), (1.0, 1.0, 1.0), 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +82,64 @@ def read(thorax, **changes) -> Reader:
 
 
 def test_the_page_needs_nothing_from_elsewhere(full):
-    assert all(source.startswith("data:image/png;base64,") for source in full.values("src"))
+    assert all(source.startswith("data:image/jpeg;base64,") for source in full.values("src"))
     assert all(link.startswith("#") for link in full.values("href"))
     assert {tag for tag, _ in full.tags} & {"script", "link", "iframe"} == set()
 
 
-def test_the_pictures_inside_are_an_overview_and_one_a_lesion(full):
+def test_the_pictures_inside_are_two_projections_and_five_planes_a_lesion(full):
     sources = [base64.b64decode(source.split(",")[1]) for source in full.values("src")]
-    sizes = [Image.open(io.BytesIO(png)).size for png in sources]
-    assert len(sizes) == 3
-    assert all(width > 1200 for width, _ in sizes)
+    sizes = [Image.open(io.BytesIO(picture)).size for picture in sources]
+    assert len(sizes) == 2 + 5 * 2
+    assert sum(width for width, _ in sizes[:2]) == pytest.approx(1500, abs=2)
+    assert [width for width, _ in sizes[2:7]] == [760, 380, 342, 380, 380]  # the body is deeper than wide
+    assert all(full.values("alt"))
+
+
+def test_every_picture_has_a_histogram_beside_it(full):
+    assert [tag for tag, _ in full.tags].count("svg") == 2
+    assert "median 30.0 HU" in full.text
+
+
+def test_the_front_page_shows_where_it_lies_and_the_proposal_before_the_table(thorax, unpictured):
+    names = [f"{side}_{height}" for side in ("left", "right") for height in ("upper", "middle", "lower")]
+    parts = tuple(PartBurden("zone", name, 1 if name == "left_upper" else 0, 4.32, 0.5) for name in names)
+    stage = propose_stage(thorax.findings.lesions)
+    reader = read(thorax, spread=replace(thorax.findings.spread, parts=parts), stage=stage)
+    order = ["Where it lies", "upper zone–4.32 mL in 1", stage.t_rule, "Share of its lung"]
+    places = [reader.text.find(words) for words in order]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_measures_of_a_lesion_have_their_error_bars(thorax, unpictured):
+    lesion = replace(thorax.findings.lesions[0], volume_ml_error=0.25, long_axis_mm_error=1.5)
+    reader = read(thorax, lesions=(lesion,))
+    assert reader.text.count("4.32 ± 0.25 mL") == 2
+    assert reader.text.count("18.0 ± 1.5 mm") == 2
+
+
+def test_with_a_reference_hits_misses_and_false_alarms_are_told(thorax):
+    drawn = np.zeros_like(thorax.lesions.voxels)
+    drawn[14:17, 18:22, 34:38] = 1  # two thirds of lesion 1
+    drawn[18:20, 20:22, 12:14] = 1  # nowhere in the result
+    comparison = compare_lesions(thorax.lesions, thorax.lesions.with_voxels(drawn))
+    html = report_page(thorax.findings, thorax.scan, thorax.lesions, thorax.lungs, comparison)
+    reader = Reader(html)
+    for words in ("Against the reference", "1 of 2of the reference's lesions found", "reference 1 hit",
+                  "reference 2 miss", "result 2 false alarm", "100 %"):  # fmt: skip
+        assert words in reader.text
+    assert rounded(comparison.metrics.dice) in reader.text
+    assert len(reader.values("src")) == 2 + 5 * 2 + 5 + 3
+
+
+def test_a_reference_without_tumour_makes_every_lesion_a_false_alarm(thorax):
+    empty = thorax.lesions.with_voxels(np.zeros_like(thorax.lesions.voxels))
+    comparison = compare_lesions(thorax.lesions, empty)
+    reader = Reader(report_page(thorax.findings, thorax.scan, thorax.lesions, thorax.lungs, comparison))
+    assert reader.text.count("false alarm 4.32 mL") == 1
+    assert reader.text.count("false alarm 0.480 mL") == 1
+    assert "None" not in reader.text
 
 
 def test_every_link_leads_to_a_place_on_the_page(full):
@@ -165,10 +225,12 @@ def test_without_lesions_and_warnings_the_page_is_whole(thorax):
     assert "Lesion by lesion" not in reader.text
 
 
-def test_of_many_lesions_the_largest_are_pictured_and_all_are_listed(thorax, unpictured):
+def test_of_many_lesions_the_largest_are_pictured_and_all_are_listed(thorax, unpictured, monkeypatch):
     lesions = tuple(replace(thorax.findings.lesions[0], id=n) for n in range(1, MOST_PICTURES + 9))
+    section = page._section(Scene.of(thorax.scan, thorax.lesions), thorax.findings.lesions[0])
+    monkeypatch.setattr(page, "_section", lambda _, lesion: replace(section, lesion=lesion))
     reader = read(thorax, lesions=lesions, burden=replace(thorax.findings.burden, count=len(lesions)))
-    assert len(reader.values("src")) == MOST_PICTURES + 1
+    assert len(reader.values("src")) == 5 * MOST_PICTURES + 2
     assert f"The largest {MOST_PICTURES} of {len(lesions)} lesions are pictured" in reader.text
     assert {link[1:] for link in reader.values("href")} <= set(reader.values("id"))
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tumorspread.cli.options import Force, OutFolder
+from tumorspread.cli.options import Force, OutFolder, Pdf
+from tumorspread.cli.results import check_pdf
 from tumorspread.cli.terminal import parse_numbers, print_table, progress_bar, tell
 from tumorspread.errors import TumorspreadError
 
@@ -28,6 +29,7 @@ def follow(
         str | None, typer.Option(help="Date of each scan, for doubling times.", metavar="YYYY-MM-DD,...")
     ] = None,
     days: Annotated[str | None, typer.Option(help="Or the day of each scan.", metavar="0,90,...")] = None,
+    pdf: Pdf = False,
     force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print followup.json instead of the table.")] = False,
 ) -> None:
@@ -47,6 +49,7 @@ def follow(
     from tumorspread.report.folder import open_folder, write_course
 
     since = _days(dates, days)
+    check_pdf(pdf)
     with open_folder(out, force=force) as folder:
         with progress_bar("reading") as progress:
             visits = []
@@ -55,7 +58,7 @@ def follow(
                 progress(number, len(places))
         with progress_bar("registering") as progress:
             course = course_of.follow(visits, days=since, progress=progress)
-        write_course(course, folder)
+        write_course(course, folder, pdf=pdf)
     tell(course.followup, lambda: _print_followup(course.followup), out / "report.html", as_json=as_json)
 
 

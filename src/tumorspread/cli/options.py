@@ -64,6 +64,13 @@ Radiomics = Annotated[
         help="Add IBSI first-order and shape features, and texture where pyradiomics is installed; also radiomics.csv.",
     ),
 ]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        help="Mask to compare with in the report, NIfTI of 0 and 1, DICOM SEG or RTSTRUCT on the scan.", metavar="MASK"
+    ),
+]
+Pdf = Annotated[bool, typer.Option("--pdf", help="Also write report.pdf; needs the extra `pdf` of the package.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print findings.json instead of the table.")]
 Fold = Annotated[int, typer.Option(help="Which split of splits.json, from 0.", min=0)]
 Changes = Annotated[

@@ -21,8 +21,10 @@ from tumorspread.cli.options import (
     MaxRam,
     OperatingPoint,
     OutFolder,
+    Pdf,
     Precision,
     Radiomics,
+    Reference,
     Rtstruct,
     ScanPath,
     Series,
@@ -32,13 +34,13 @@ from tumorspread.cli.options import (
     TiltedGantry,
     WriteDicom,
 )
-from tumorspread.cli.terminal import parse_pair, parse_triple, print_table, progress_bar, refuse_existing, say, tell
+from tumorspread.cli.results import check_pdf, finish, read_reference
+from tumorspread.cli.terminal import parse_pair, parse_triple, progress_bar, refuse_existing, say
 from tumorspread.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tumorspread.measurement.findings import Findings
     from tumorspread.measurement.measured import MeasureOptions
     from tumorspread.pipeline import Analysis
     from tumorspread.scan.deidentify import Deidentifier
@@ -57,6 +59,8 @@ def analyse(
     split: Split = False,
     radiomics: Radiomics = False,
     lobes: Lobes = None,
+    reference: Reference = None,
+    pdf: Pdf = False,
     series: Series = None,
     tilt: TiltedGantry = "resample",
     dicom: WriteDicom = None,
@@ -79,6 +83,7 @@ def analyse(
     Examples:
       tumorspread analyse ct.nii.gz -o result
       tumorspread analyse dicom_folder/ -o result -w weights.safetensors --json
+      tumorspread analyse ct.nii.gz -o result --reference drawn.nii.gz --pdf
       tumorspread analyse dicom_folder/ -o result --rtstruct --deidentify ~/study.key
     """
     from tumorspread import pipeline
@@ -87,6 +92,7 @@ def analyse(
     from tumorspread.report.folder import open_folder
     from tumorspread.scan.read import read
 
+    check_pdf(pdf)
     deidentifier = None if deidentify is None else open_deidentifier(deidentify)
     if deidentifier is not None:
         warn_of_pixels(scan, series)
@@ -98,6 +104,7 @@ def analyse(
         clock = Clock()
         with clock.stage("read"):
             volume = read(scan, series=series, tilt=tilt)
+        compared = read_reference(reference, volume)
         source = scan.name
         if deidentifier is not None:
             volume, source = without_names(volume), deidentifier.pseudonym(source)
@@ -114,7 +121,7 @@ def analyse(
         if deidentifier is not None:
             analysis = analysis.undated()
         write_results(analysis, folder)
-        _finish(analysis.timed(clock), folder, out, as_json)
+        finish(analysis.timed(clock), folder, out, as_json, reference=compared, pdf=pdf)
 
 
 def measure(
@@ -134,6 +141,8 @@ def measure(
     split: Split = False,
     radiomics: Radiomics = False,
     lobes: Lobes = None,
+    reference: Reference = None,
+    pdf: Pdf = False,
     series: Series = None,
     tilt: TiltedGantry = "resample",
     force: Force = False,
@@ -153,8 +162,10 @@ def measure(
     from tumorspread.report.folder import open_folder
     from tumorspread.scan.read import read, read_mask
 
+    check_pdf(pdf)
     with open_folder(out, force=force) as folder:
         volume = read(scan, series=series, tilt=tilt)
+        compared = read_reference(reference, volume)
         drawn = read_mask(mask, volume, label=label, roi=roi)
         analysis = pipeline.measure(
             volume,
@@ -163,7 +174,7 @@ def measure(
             mask_source=mask.name,
             options=_options(volume, dust, split, radiomics, lobes),
         )
-        _finish(analysis, folder, out, as_json)
+        finish(analysis, folder, out, as_json, reference=compared, pdf=pdf)
 
 
 def predict(
@@ -270,29 +281,6 @@ def _dicom_writer(
     return lambda analysis, folder: write_dicom_results(
         analysis, scan, folder, series=series, rtstruct=rtstruct, deidentify=deidentifier and deidentifier.for_results
     )
-
-
-def _finish(analysis: Analysis, folder: Path, out: Path, as_json: bool) -> None:
-    """Write the result folder and print the findings."""
-    from tumorspread.report.folder import write_analysis
-
-    write_analysis(analysis, folder)
-    findings = analysis.findings
-    tell(findings, lambda: _print_findings(findings), out / "report.html", as_json=as_json)
-
-
-def _print_findings(findings: Findings) -> None:
-    from tumorspread.report.tables import rounded
-    from tumorspread.report.wording import pieces, share_of_lungs
-
-    rows = [
-        (str(n.id), n.side or "-", rounded(n.volume_ml), rounded(n.long_axis_mm), rounded(n.short_axis_mm))
-        for n in findings.lesions
-    ]
-    if rows:
-        print_table(("lesion", "side", "volume mL", "long axis mm", "short axis mm"), rows)
-    share = share_of_lungs(findings, "lungs")
-    print(f"{pieces(findings.burden.count)}, {rounded(findings.burden.volume_ml)} mL{share}")
 
 
 def _check_target(out: Path, force: bool) -> None:

@@ -55,6 +55,7 @@ class CaseAnalysis:
         """
         from tumorspread.measurement.measured import MeasureOptions
         from tumorspread.pipeline import analyse
+        from tumorspread.report.cohort import thumbnail
         from tumorspread.report.folder import write_analysis
         from tumorspread.scan.read import read
 
@@ -71,6 +72,7 @@ class CaseAnalysis:
             )
             against = _compare(case, volume, analysis)
         write_analysis(analysis, folder)
+        (folder / "thumbnail.webp").write_bytes(thumbnail(volume, analysis.lesions, analysis.lungs))
         return _measures(analysis.findings, *against)
 
 
@@ -136,5 +138,6 @@ def _measures(findings: Findings, mask_volume_ml: float | None, mask_dice: float
         threshold=findings.origin.threshold,
         engine=findings.origin.engine,
         warnings=tuple(remark.code for remark in findings.warnings),
+        warning_texts=tuple(remark.text for remark in findings.warnings),
         lesions=tuple(lesion_cells(lesion) for lesion in findings.lesions),
     )

@@ -26,6 +26,9 @@ SHARE_OF_RAM = 0.8
 SCHEDULER_S = 10.0
 CLOSE_S = 15.0
 # Of the workers' own words only what is wrong; each says a page as it starts.
+LOUD = [
+    f"distributed.{name}" for name in ("client", "core", "nanny", "scheduler", "utils", "worker", "comm", "batched")
+]
 QUIET = {"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}
 _INSTALL = "pip install 'tumorspread[cluster]'"
 
@@ -126,7 +129,8 @@ def open_client(engine: Engine) -> Iterator[Any]:
     """
     distributed = _import("distributed")
     # Without a log of its own, every lost worker would be a page on the user's terminal.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", *LOUD):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     if engine.scheduler is not None:
         try:
             client = distributed.Client(engine.scheduler, timeout=SCHEDULER_S, set_as_default=False)

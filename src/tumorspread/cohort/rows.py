@@ -29,6 +29,7 @@ class Measures:
 
     Attributes:
         warnings: codes of the findings' warnings.
+        warning_texts: the same in words.
         lesions: values of each lesion by column, see `columns.py`.
     """
 
@@ -48,6 +49,7 @@ class Measures:
     threshold: float | None = None
     engine: str | None = None
     warnings: tuple[str, ...] = ()
+    warning_texts: tuple[str, ...] = ()
     lesions: tuple[dict[str, Cell], ...] = ()
 
 
@@ -115,14 +117,15 @@ class Row:
             values: dict[str, Any] = json.loads(line)
             measures = values.pop("measures")
             if measures is not None:
-                measures = Measures(**measures | {name: tuple(measures[name]) for name in ("warnings", "lesions")})
+                measures = Measures(**measures | {name: tuple(measures[name]) for name in TUPLES})
             return cls(**values, measures=measures)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ReadError(f"not a row of tumorspread ({type(error).__name__})") from error
 
 
+TUPLES = ("warnings", "warning_texts", "lesions")
 ROW_COLUMNS = tuple(one.name for one in fields(Row) if one.name != "measures")
-MEASURE_COLUMNS = tuple(one.name for one in fields(Measures) if one.name != "lesions")
+MEASURE_COLUMNS = tuple(one.name for one in fields(Measures) if one.name not in TUPLES[1:])
 
 
 class Journal:

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -87,7 +88,8 @@ def run_cases(
     place.prepare()
     clear(place)
     start = time.monotonic()
-    run = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid4().hex[:8]}"
+    # Sorted by name they are sorted by time.
+    run = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid4().hex[:8]}"
     stream = Stream(client, Task(run, work, place, options.limits, options.redo, options.resources))
     counter, journal = Counter(total, dashboard_of(client)), Journal(place.journal, run)
     try:
@@ -98,6 +100,7 @@ def run_cases(
                 counter.add(is_done=row.status == "done")
     finally:
         journal.close()
+        clear(place)
         (place.claims / f"{STOP}{run}").unlink(missing_ok=True)
     end = counter.now()
     tell(end)

@@ -50,7 +50,7 @@ def write_tables(rows: Iterator[tuple[Case, Row | None]], place: Place) -> int:
         with ExitStack() as files:
             cases_table = files.enter_context(_parquet(place.folder / CASES, kinds))
             lesions_table = files.enter_context(_parquet(place.folder / LESIONS, lesions))
-            text = files.enter_context(_csv(place.folder / CASES_CSV, tuple(kinds)))
+            text = files.enter_context(csv_file(place.folder / CASES_CSV, tuple(kinds)))
             for case, row in rows:
                 if row is None:
                     continue
@@ -105,7 +105,8 @@ def _parquet(path: Path, kinds: dict[str, type]) -> Iterator[Callable[[dict[str,
 
 
 @contextmanager
-def _csv(path: Path, columns: tuple[str, ...]) -> Iterator[Callable[[dict[str, Cell]], None]]:
+def csv_file(path: Path, columns: tuple[str, ...]) -> Iterator[Callable[[dict[str, Cell]], None]]:
+    """Writes rows as CSV; the file appears whole or not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("w", encoding="utf-8", newline="") as file:

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tumorspread.errors import OutputError
+from tumorspread.measurement.hits import compare_lesions
 from tumorspread.measurement.summary import CaseScore, Evaluation
 from tumorspread.pipeline import Analysis
 from tumorspread.report.comparison import comparison_figure, masks_figure
 from tumorspread.report.page import course_page, evaluation_page, report_page
+from tumorspread.report.pdf import write_pdf
 from tumorspread.report.sheets import slices_comparison_figure
 from tumorspread.report.tables import evaluation_csv, lesions_csv, radiomics_csv, tracks_csv
 from tumorspread.scan.nifti import read_nifti, write_nifti
 from tumorspread.scan.read import read_mask
+from tumorspread.scan.volume import Volume
 
 if TYPE_CHECKING:
     from tumorspread.followup.follow import Course
@@ -114,10 +117,20 @@ def write_picture(picture: bytes, path: Path) -> None:
             unfinished.unlink()
 
 
-def write_analysis(analysis: Analysis, folder: Path) -> None:
+def write_analysis(analysis: Analysis, folder: Path, *, reference: Volume | None = None, pdf: bool = False) -> None:
     """Write `mask.nii.gz`, `lesions.nii.gz` (its numbered pieces), `findings.json`, `lesions.csv`, `report.html`.
 
     And `lungs.nii.gz` where lungs were found (1 left, 2 right), `radiomics.csv` where features were asked for.
+
+    Args:
+        analysis: the result.
+        folder: to write into.
+        reference: mask of 0 and 1 on the scan's grid to compare with in the report.
+        pdf: also write `report.pdf`.
+
+    Raises:
+        MaskError: the reference is no mask of this scan.
+        OutputError: a PDF is asked for and cannot be written.
     """
     volumes = {"mask": analysis.mask, "lesions": analysis.lesions, "lungs": analysis.lungs}
     # Packing them takes a thread of its own while the report is drawn.
@@ -127,25 +140,32 @@ def write_analysis(analysis: Analysis, folder: Path) -> None:
             for name, volume in volumes.items()
             if volume is not None
         ]
-        _write_texts(analysis, folder)
+        _write_texts(analysis, folder, reference, pdf)
         for done in packed:
             done.result()
 
 
-def _write_texts(analysis: Analysis, folder: Path) -> None:
+def _write_texts(analysis: Analysis, folder: Path, reference: Volume | None, pdf: bool) -> None:
     (folder / "findings.json").write_text(analysis.findings.to_json(), encoding="utf-8")
     (folder / "lesions.csv").write_text(lesions_csv(analysis.findings), encoding="utf-8")
     if any(lesion.radiomics for lesion in analysis.findings.lesions):
         (folder / "radiomics.csv").write_text(radiomics_csv(analysis.findings), encoding="utf-8")
-    page = report_page(analysis.findings, analysis.scan, analysis.lesions, analysis.lungs)
+    comparison = None if reference is None else compare_lesions(analysis.lesions, reference)
+    page = report_page(analysis.findings, analysis.scan, analysis.lesions, analysis.lungs, comparison)
+    _write_report(page, folder, pdf)
+
+
+def _write_report(page: str, folder: Path, pdf: bool) -> None:
     (folder / "report.html").write_text(page, encoding="utf-8")
+    if pdf:
+        write_pdf(page, folder / "report.pdf")
 
 
-def write_course(course: Course, folder: Path) -> None:
-    """Write `followup.json`, `tracks.csv` and `report.html`."""
+def write_course(course: Course, folder: Path, *, pdf: bool = False) -> None:
+    """Write `followup.json`, `tracks.csv` and `report.html`; with `pdf` also `report.pdf`."""
     (folder / "followup.json").write_text(course.followup.to_json(), encoding="utf-8")
     (folder / "tracks.csv").write_text(tracks_csv(course.followup), encoding="utf-8")
-    (folder / "report.html").write_text(course_page(course), encoding="utf-8")
+    _write_report(course_page(course), folder, pdf)
 
 
 def write_evaluation(evaluation: Evaluation, files: dict[str, Files], folder: Path, *, volumes: bool) -> None:

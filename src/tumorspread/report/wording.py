@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tumorspread.followup.record import FollowUp, State
 from tumorspread.measurement.findings import Findings
 from tumorspread.measurement.metrics import FOUND_SHARE
-from tumorspread.measurement.parts import Lesion
+from tumorspread.measurement.parts import Lesion, PartBurden, Spread
 from tumorspread.report.tables import quantity, rounded
 
 FLAGS = {
@@ -71,6 +71,9 @@ COURSE_LIMITS = (
 
 # What the report says of each lesion under its picture: field of `Lesion`, words, unit.
 DETAILS = (
+    ("volume_ml", "Volume", "mL"),
+    ("long_axis_mm", "Long axis", "mm"),
+    ("short_axis_mm", "Short axis", "mm"),
     ("longest_diameter_mm", "Longest diameter in a plane", "mm"),
     ("longest_diameter_plane", "That plane", ""),
     ("probability", "Probability of a tumour", ""),
@@ -120,23 +123,44 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Detail:
-    """One line of what is told of a lesion; `reason` says why `value` is None."""
+    """One line of what is told of a lesion; ``error` is half the width of its error bar,
+    None where it has none; `reason` says why `value` is None."""
 
     name: str
     value: float | str | None
+    error: float | None
     unit: str
     reason: str | None
 
 
 def details(lesion: Lesion) -> list[Detail]:
     """All that is told of a lesion under its picture."""
-    return [Detail(words, _told(getattr(lesion, f)), unit, lesion.reasons.get(f)) for f, words, unit in DETAILS]
+    return [
+        Detail(words, _told(getattr(lesion, f)), getattr(lesion, f"{f}_error", None), unit, lesion.reasons.get(f))
+        for f, words, unit in DETAILS
+    ]
 
 
 def _told(value: float | str | bool | None) -> float | str | None:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value.replace("_", " ") if isinstance(value, str) else value
+
+
+def zone_rows(spread: Spread) -> list[tuple[str, PartBurden, PartBurden]]:
+    """Upper, middle and lower zone with the burden of the right and of the left lung; none where zones are unknown."""
+    found = {part.name: part for part in spread.parts if part.kind == "zone"}
+    heights = ("upper", "middle", "lower")
+    if any(f"{side}_{height}" not in found for side in ("right", "left") for height in heights):
+        return []
+    return [(height, found[f"right_{height}"], found[f"left_{height}"]) for height in heights]
+
+
+def lesion_title(lesion: Lesion) -> str:
+    """The lesion in one line: id, side, volume and diameters."""
+    side = f"{lesion.side} lung" if lesion.side else "side unknown"
+    axes = f"{rounded(lesion.long_axis_mm)} × {rounded(lesion.short_axis_mm)} mm"
+    return f"Lesion {lesion.id} · {side} · {quantity(lesion.volume_ml, 'mL')} · {axes}"
 
 
 def summary(findings: Findings) -> str:
