@@ -6,12 +6,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: help setup demo test test-slow test-pacs test-ddp test-cluster check format msd-patches bench-measure bench-registration readers lungs-sheet
+.PHONY: help setup demo test test-slow test-pacs test-cohort test-ddp test-cluster check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
-.PHONY: bench-dicom-reading bench-cohort scale clean
-.PHONY: help setup demo test test-slow test-pacs test-cohort check format msd-patches bench-measure bench-registration readers lungs-sheet
-.PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
-.PHONY: bench-dicom-reading bench-report clean
+.PHONY: bench-dicom-reading bench-cohort bench-report scale clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -71,6 +68,7 @@ test-ddp: setup
 # Needs root, iproute2, and apt-get install --no-install-recommends slurm-wlm munge; what is missing skips.
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster -rs tests
+
 test-cohort: setup
 	$(BIN)/python -m pytest -m cohort -rs tests/cohort
 
@@ -120,6 +118,7 @@ bench-cohort: setup
 
 scale: setup
 	$(BIN)/python bench/scale.py
+
 bench-report: setup
 	$(BIN)/python -W ignore bench/report.py $(SCAN)
 
