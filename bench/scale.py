@@ -104,14 +104,14 @@ def time_rows(figures: Figures) -> Iterator[tuple[str, ...]]:
 def place_rows(figures: Figures) -> Iterator[tuple[str, ...]]:
     """Disk, files, and what the client needs, whatever the number of workers."""
     yield (
-        *("scans", "read, TiB", "results, TiB", "result files", "journal, GiB", "client, MiB"),
-        *("to find the scans, min", "to start again, min", "tables and report, min"),
+        *("scans", "read, TiB", "results, GiB", "result files", "journal, GiB", "client, MiB"),
+        *("to find DICOM series, min", "to read the journal again, min", "tables, min"),
     )
     for scans in SCANS:
         yield (
             f"{scans:,}",
             f"{scans * figures.scan_mib / 2**20:,.2f}",
-            f"{scans * figures.result_mib / 2**20:,.2f}",
+            f"{scans * figures.result_mib / 2**10:,.1f}",
             f"{scans * figures.result_files:,.0f}",
             f"{scans * figures.journal_bytes_per_case / 2**30:.2f}",
             f"{figures.client_mib(scans):,.0f}",
