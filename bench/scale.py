@@ -105,7 +105,7 @@ def place_rows(figures: Figures) -> Iterator[tuple[str, ...]]:
     """Disk, files, and what the client needs, whatever the number of workers."""
     yield (
         *("scans", "read, TiB", "results, GiB", "result files", "journal, GiB", "client, MiB"),
-        *("to find DICOM series, min", "to read the journal again, min", "tables, min"),
+        *("to find DICOM series, min", "to read the journal again, min", "tables and report, min"),
     )
     for scans in SCANS:
         yield (
