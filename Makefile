@@ -6,10 +6,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: help setup demo test test-slow test-pacs check format msd-patches bench-measure bench-registration readers lungs-sheet
+.PHONY: help setup demo test test-slow test-pacs test-cohort test-ddp test-cluster check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
 .PHONY: bench-dicom-reading bench-beneath bench-stages bench-tiles test-viewer test-browser bench-viewer bench-report
-.PHONY: clean
+.PHONY: bench-cohort scale clean
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -20,6 +20,9 @@ help:
 	@echo "make test-browser the viewer in Debian's Chromium: edits, orientation, time to the first slice; minutes"
 	@echo "make test-viewer  the API of the viewer asked thousands of requests by schemathesis; minutes"
 	@echo "make bench-viewer SCAN=FILE  an edit's recomputation, the bytes and seconds to the first slice"
+	@echo "make test-ddp     training in several processes and on two virtual machines against one process; minutes"
+	@echo "make test-cluster  a cohort on a Dask cluster over two virtual machines, and on a SLURM; minutes, as root"
+	@echo "make test-cohort  workers, scheduler and client of a cohort killed at three moments each; minutes"
 	@echo "make check        ruff, mypy --strict, import rules"
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"
@@ -29,6 +32,8 @@ help:
 	@echo "make bench-stages   all but the network, stage by stage, against the calls that the field makes"
 	@echo "make bench-tiles    whether measured times of windows would choose other windows than their voxels do"
 	@echo "make bench-dicom-reading  280 DICOM slices through tumorspread, SimpleITK and pydicom: seconds and memory"
+	@echo "make bench-cohort SCAN=FILE  a cohort on 2 workers against a plain loop, 20,000 and 100,000 empty cases, the summary"
+	@echo "make scale        what 10,000 and 1,000,000 scans cost, from measured figures (docs/scale.md)"
 	@echo "make bench-report   report.html of a scan with 20 lesions, a thumbnail, a cohort of 20,000: seconds and MiB"
 	@echo "make bench-registration  overlap and inverse consistency of a real pair of scans before and after registration"
 	@echo "make implant-page  docs/implants.png: synthetic tumours in real scans, among real ones"
@@ -76,6 +81,16 @@ test-browser: setup
 
 test-viewer: setup
 	$(BIN)/python -m pytest -m viewer tests/viewer
+
+test-ddp: setup
+	$(BIN)/python -m pytest -m ddp -rs tests/model
+
+# Needs root, iproute2, and apt-get install --no-install-recommends slurm-wlm munge; what is missing skips.
+test-cluster: setup
+	$(BIN)/python -m pytest -m cluster -rs tests
+
+test-cohort: setup
+	$(BIN)/python -m pytest -m cohort -rs tests/cohort
 
 check: setup
 	$(BIN)/ruff check .
@@ -129,6 +144,12 @@ bench-beneath: setup
 
 bench-viewer: setup
 	$(BIN)/python -W ignore bench/viewer.py $(SCAN)
+
+bench-cohort: setup
+	$(BIN)/python -W ignore bench/cohort.py --scan $(SCAN)
+
+scale: setup
+	$(BIN)/python bench/scale.py
 
 bench-report: setup
 	$(BIN)/python -W ignore bench/report.py $(SCAN)

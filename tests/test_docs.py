@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -37,6 +39,14 @@ def test_every_state_of_a_track_is_documented():
 def test_every_state_of_a_series_in_the_queue_is_documented():
     text = (DOCS / "pacs.md").read_text()
     assert all(f"`{state}`" in text for state in get_args(queued.State))
+
+
+def test_the_tables_of_scale_are_those_that_are_computed():
+    root = DOCS.parent
+    printed = subprocess.run([sys.executable, root / "bench" / "scale.py"], capture_output=True, text=True, check=True)
+    inside = (DOCS / "scale.md").read_text().partition("<!-- make scale -->\n")[2].partition("<!-- end -->")[0]
+    assert inside.strip() == printed.stdout.strip()
+    assert len(inside.splitlines()) > 15
 
 
 def test_no_placeholder_is_left():

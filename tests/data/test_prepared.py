@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -106,3 +108,28 @@ def test_what_a_case_ignores_is_prepared_with_it_and_looked_at_again_when_it_cha
     write_nifti(Volume(unknown[1:], grid.affine), tmp_path / "ignored.nii.gz")
     with pytest.raises(DatasetError, match="what is ignored of it"):
         prepare_cases([case], tmp_path / "cache", prepare=prepare, settings="")
+
+
+def _prepare_together(start, cases, cache, _):
+    start.wait()
+    prepare_cases(cases, cache, prepare=Counting(), settings="")
+
+
+def test_processes_that_prepare_the_same_cases_at_once_leave_whole_ones(case, tmp_path):
+    """As the machines of a training do that share a cache; half of the cases are there already, out of date."""
+    cases = [replace(case, name=f"c{i:02}") for i in range(30)]
+    place = prepare_cases(cases[::2], tmp_path / "cache", prepare=Counting(), settings="")
+    os.utime(case.image, ns=(1, 1))
+    forked = multiprocessing.get_context("fork")
+    work = partial(_prepare_together, forked.Barrier(4), cases, tmp_path / "cache")
+    running = [forked.Process(target=work, args=(number,)) for number in range(4)]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join()
+    assert [process.exitcode for process in running] == [0] * 4
+    assert sorted(path.name for path in place.iterdir()) == [one.name for one in cases]
+    assert all(open_case(one.name, place).mask.sum() == 9 for one in cases)
+    later = Counting()
+    prepare_cases(cases, tmp_path / "cache", prepare=later, settings="")
+    assert later.calls == 0

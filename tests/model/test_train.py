@@ -175,27 +175,6 @@ def test_it_stops_early_when_validation_no_longer_gets_better(tiny_data, tmp_pat
     assert len(read_log(tmp_path / "run" / "metrics.csv")) < 30
 
 
-def test_two_processes_under_torchrun_train_one_network(tiny_data, tmp_path):
-    """Real DDP over gloo: one set of files, and the patches of both processes make the step."""
-    out = tmp_path / "run"
-    settings = [word for change in TINY for word in ("--set", change)]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "tumorspread"]
-    arguments = ["train", tiny_data, "-o", out, "--cache", tmp_path / "cache", *settings, "--set", "run.epochs=2"]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launch, *arguments], capture_output=True, text=True, check=False, env=one_thread)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("epoch 2/2") == 1
-    rows = read_log(out / "metrics.csv")
-    assert [row["epoch"] for row in rows] == [1, 2]
-    state = AtomicCheckpointIO().load_checkpoint(out / "last.ckpt")
-    assert state["global_step"] == 2 * 3
-    _, info = load_weights(out / "weights.safetensors")
-    assert info.provenance.epoch in (1, 2)
-    alone = tmp_path / "alone"
-    train(job(tiny_data, alone, "run.epochs=2"))
-    assert not same(out / "weights.safetensors", alone / "weights.safetensors")
-
-
 def test_another_split_or_folder_cannot_be_resumed(whole, tiny_data, tmp_path):
     out = tmp_path / "run"
     train(job(tiny_data, out, "run.epochs=1"))

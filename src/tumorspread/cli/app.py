@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from tumorspread._version import __version__
-from tumorspread.cli import bench, data, deidentify, dicom, followup, pacs, scans, training, view, weights
+from tumorspread.cli import (
+    bench,
+    cohort,
+    data,
+    deidentify,
+    dicom,
+    followup,
+    pacs,
+    scans,
+    training,
+    view,
+    weights,
+)
 from tumorspread.cli.terminal import say
 from tumorspread.errors import TumorspreadError
 
@@ -36,8 +48,8 @@ Each command explains itself: tumorspread analyse --help
 app = typer.Typer(help=HELP, rich_markup_mode=None, no_args_is_help=True, pretty_exceptions_enable=False)
 VERBS = (
     scans.analyse, scans.measure, followup.follow, scans.predict, scans.convert, dicom.series, deidentify.deidentify,
-    pacs.listen, pacs.fetch, pacs.store, view.view, training.train, training.evaluate, training.calibrate,
-    weights.average, weights.quantise, weights.export, bench.bench,
+    pacs.listen, pacs.fetch, pacs.store, view.view, cohort.cohort, training.train, training.evaluate,
+    training.calibrate, weights.average, weights.quantise, weights.export, bench.bench,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)

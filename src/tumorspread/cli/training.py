@@ -47,7 +47,7 @@ def train(
     """Train a U-Net.
 
     The folder gets weights.safetensors (the best validation Dice), last.ckpt, metrics.csv, curves.png, recipe.toml
-    and tensorboard/. Several devices: `--set run.devices=8`, or torchrun, or SLURM.
+    and tensorboard/. Several devices or machines: `--set run.devices=8`, torchrun, or srun (docs/scale.md).
 
     \b
     Examples:
@@ -68,6 +68,7 @@ def train(
     if show_recipe:
         print(Recipe.read(recipe, changes or ()).to_toml(), end="")
         return
+    from tumorspread.model.processes import is_first_process
     from tumorspread.model.train import Job
     from tumorspread.model.train import train as run
     from tumorspread.model.zoo import find_weights
@@ -76,6 +77,8 @@ def train(
     settings = Recipe.read(str(out / "recipe.toml")) if resume else Recipe.read(recipe, changes or ())
     job = Job(data, out, settings, fold, cache, resume, begin, progress_bar=sys.stderr.isatty())
     weights = run(job, report=say)
+    if not is_first_process():
+        return
     _draw_curves(out)
     say(f"wrote {weights}, {out / 'curves.png'}, {out / 'metrics.csv'}")
 

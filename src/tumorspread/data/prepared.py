@@ -3,6 +3,7 @@
 Preparing a scan (read, turn, resample, normalise) takes seconds, and training wants its patches thousands of times.
 A case is prepared once a setting: the folder's name is the fingerprint of the settings, and a case whose files
 changed since is prepared again. How to prepare is the caller's business (`model` knows), so it is passed in.
+Machines may share a cache: a case is written into a folder of the writer's own, which is then renamed.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cc3d
 import numpy as np
@@ -26,7 +29,9 @@ from tumorspread.scan.volume import Volume
 
 Prepare = Callable[[Volume, Volume, Volume | None], tuple[NDArray[np.float32], NDArray[np.uint8]]]
 
-LAYOUT = "2"
+LAYOUT, RECORD = "2", "case.json"
+# How often a case's old folder may come back under the new one's hands before it counts as an error.
+RENAMES = 5
 # What a prepared mask holds.
 TUMOUR, IGNORED = 1, 2
 # Tumour voxels kept a lesion, as centres of patches: enough to place patches evenly over the largest.
@@ -115,17 +120,39 @@ def _prepare_case(case: Case, folder: Path, prepare: Prepare, stamp: str) -> Non
     if ignored is not None and not scan.same_grid(ignored):
         raise DatasetError(f"{case.name}: image and what is ignored of it lie on different grids")
     image, prepared_mask = prepare(scan, _binary(mask), None if ignored is None else _binary(ignored))
+    own = folder.with_name(f".{folder.name}.{socket.gethostname()}-{os.getpid()}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "case.json").unlink(missing_ok=True)
-        _save(folder / "image.npy", image.astype(np.float16))
-        _save(folder / "mask.npy", prepared_mask)
-        _save(folder / "centres.npy", _tumour_centres(prepared_mask == TUMOUR))
-        _save(folder / "places.npy", _draw_places(prepared_mask != IGNORED))
-        (folder / "case.part").write_text(stamp)
-        os.replace(folder / "case.part", folder / "case.json")
+        own.mkdir(parents=True, exist_ok=True)
+        np.save(own / "image.npy", image.astype(np.float16))
+        np.save(own / "mask.npy", prepared_mask)
+        np.save(own / "centres.npy", _tumour_centres(prepared_mask == TUMOUR))
+        np.save(own / "places.npy", _draw_places(prepared_mask != IGNORED))
+        (own / RECORD).write_text(stamp)
+        _publish(own, folder, stamp)
     except OSError as error:
         raise OutputError(f"cannot write the cache {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _publish(own: Path, folder: Path, stamp: str) -> None:
+    """Rename `own` to `folder`, in place of what is out of date there; another machine's same case stays."""
+    for _ in range(RENAMES):
+        try:
+            os.rename(own, folder)
+        except OSError as error:
+            if not folder.is_dir():
+                raise
+            if _is_current(folder, stamp):
+                return
+            fault = error
+            old = own.with_name(f"{own.name}.old")
+            with suppress(FileNotFoundError):
+                os.rename(folder, old)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            return
+    raise fault
 
 
 def _binary(mask: Volume) -> Volume:
@@ -148,13 +175,6 @@ def _draw_places(learned: NDArray[np.bool_]) -> NDArray[np.int32]:
     return np.column_stack(np.unravel_index(drawn, learned.shape)).astype(np.int32)
 
 
-def _save(path: Path, array: NDArray[Any]) -> None:
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as file:
-        np.save(file, array)
-    os.replace(unfinished, path)
-
-
 def _stamp(case: Case) -> str:
     """What must not have changed since: size and time of the files."""
     files = [path for path in (case.image, case.mask, case.ignored) if path is not None]
@@ -163,5 +183,7 @@ def _stamp(case: Case) -> str:
 
 
 def _is_current(folder: Path, stamp: str) -> bool:
-    record = folder / "case.json"
-    return record.is_file() and record.read_text() == stamp
+    try:
+        return (folder / RECORD).read_text() == stamp
+    except OSError:
+        return False

@@ -1,6 +1,6 @@
 """Segmentation losses on logits; the sigmoid is applied here.
 
-MONAI's losses do the sums. Dice: Milletari et al. 2016 (doi:10.1109/3DV.2016.79), taken over the whole batch, so
+Dice: Milletari et al. 2016 (doi:10.1109/3DV.2016.79), taken over the whole batch, that of all processes, so
 that a patch without tumour does not turn one wrong voxel into a loss of 1, unless `per_patch` says otherwise.
 Focal: Lin et al. 2017 (doi:10.1109/ICCV.2017.324). Tversky: Salehi et al. 2017 (doi:10.1007/978-3-319-67389-9_44).
 Dice of each lesion by itself: after the blob loss, Kofler et al. 2023 (doi:10.1007/978-3-031-34048-2_58).
@@ -15,15 +15,18 @@ from typing import ClassVar, Literal
 import cc3d
 import numpy as np
 import torch
-from monai.losses import DiceLoss, FocalLoss, TverskyLoss
+from monai.losses import DiceLoss, FocalLoss
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tumorspread.errors import RecipeError
+from tumorspread.model.processes import count_processes, sum_over_processes
 
 # A logit that costs nothing where the mask is 0, in any of the losses.
 SURELY_NOT = -30.0
+# Voxels added to both sides of Tversky's fraction.
+TVERSKY_SMOOTH = 1e-5
 # How far around a lesion its own Dice looks, in voxels, and the voxels added to both sides of that fraction.
 LESION_MARGIN, LESION_SMOOTH = 4, 1.0
 # From which probability on a piece that touches no lesion is a false one.
@@ -49,7 +52,7 @@ class LossConfig:
         smooth: voxels added to both sides of the fraction in Dice: how many wrong voxels a patch without tumour
             may have before it counts as wholly wrong.
         lesion_weight: what each lesion of a batch costs that is missed: a nodule of 30 voxels as much as the mass in
-            the same patch; see `lesion_loss`.
+            the same patch; see `lesion_loss`. The batch is that of all processes.
         false_share: what a false lesion costs, as a share of a missed one: below 1 favours recall.
         lesion_bce: weight of the cross-entropy of each lesion beside its Dice. Dice forgets a lesion that the network
             is sure to be none: there its gradient vanishes.
@@ -82,16 +85,16 @@ class LossConfig:
 class SegmentationLoss(nn.Module):
     """Loss of logits (n, 1, *space), or of a list of them from fine to coarse, against a mask in {0, 1}.
 
-    Coarser levels count half as much as the next finer one, and the weights sum to 1.
+    Coarser levels count half as much as the next finer one, and the weights sum to 1. The mean of the losses of several
+    processes is the loss of all their patches; each must call it as often as the others.
     """
 
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
         self.config = config
         smooth = {"smooth_nr": config.smooth, "smooth_dr": config.smooth}
-        self.dice = DiceLoss(sigmoid=True, batch=not config.per_patch, **smooth)
+        self.dice = DiceLoss(sigmoid=True, **smooth)
         self.focal = FocalLoss(gamma=config.focal_gamma)
-        self.tversky = TverskyLoss(sigmoid=True, alpha=config.tversky_alpha, beta=config.tversky_beta, batch=True)
 
     def forward(self, logits: Tensor | list[Tensor], mask: Tensor, ignored: Tensor | None = None) -> Tensor:
         """Mean loss, a scalar; voxels that are `ignored` (bool, as the mask) cost nothing."""
@@ -105,14 +108,15 @@ class SegmentationLoss(nn.Module):
             total = total + share / sum(shares) * self._single(found, wanted)
             if level is levels[0] and self.config.lesion_weight:
                 parts = (self.config.false_share, self.config.lesion_bce)
-                total = total + self.config.lesion_weight * lesion_loss(found, wanted, *parts)
+                # A sum over lesions, of which the mean over processes is taken.
+                total = total + self.config.lesion_weight * count_processes() * lesion_loss(found, wanted, *parts)
         return total
 
     def _single(self, logits: Tensor, mask: Tensor) -> Tensor:
         name, weight = self.config.name, self.config.bce_weight
         total = torch.zeros((), device=mask.device)
         if name in ("dice", "dice_bce", "dice_focal"):
-            total = total + self.dice(logits, mask)
+            total = total + (self.dice(logits, mask) if self.config.per_patch else self._batch_dice(logits, mask))
         if name in ("bce", "dice_bce"):
             positive = torch.tensor(self.config.positive_weight, device=mask.device)
             total = total + (weight if name == "dice_bce" else 1.0) * functional.binary_cross_entropy_with_logits(
@@ -121,8 +125,21 @@ class SegmentationLoss(nn.Module):
         if name in ("focal", "dice_focal"):
             total = total + (weight if name == "dice_focal" else 1.0) * self.focal(logits, mask)
         if name == "tversky":
-            total = total + self.tversky(logits, mask)
+            total = total + self._tversky(logits, mask)
         return total
+
+    def _batch_dice(self, logits: Tensor, mask: Tensor) -> Tensor:
+        found, smooth = torch.sigmoid(logits), self.config.smooth
+        both, marked, wanted = _sums(found * mask, found, mask)
+        loss: Tensor = 1 - (2 * both + smooth) / (marked + wanted + smooth)
+        return loss
+
+    def _tversky(self, logits: Tensor, mask: Tensor) -> Tensor:
+        found, config = torch.sigmoid(logits), self.config
+        both, false, missed = _sums(found * mask, found * (1 - mask), (1 - found) * mask)
+        marked = both + config.tversky_alpha * false + config.tversky_beta * missed
+        loss: Tensor = 1 - (both + TVERSKY_SMOOTH) / (marked + TVERSKY_SMOOTH)
+        return loss
 
 
 def lesion_loss(logits: Tensor, mask: Tensor, false_share: float = 1.0, bce: float = 0.0) -> Tensor:
@@ -153,6 +170,11 @@ def lesion_loss(logits: Tensor, mask: Tensor, false_share: float = 1.0, bce: flo
             total = total + bce * functional.softplus(-logit[near][own]).mean()
         total = total + false_share * _false_lesions(logit, labels > 0, bce)
     return total
+
+
+def _sums(*parts: Tensor) -> Tensor:
+    """The sum of each over the patches of all processes."""
+    return sum_over_processes(torch.stack([part.sum() for part in parts]))
 
 
 def _false_lesions(logit: Tensor, is_tumour: NDArray[np.bool_], bce: float) -> Tensor:

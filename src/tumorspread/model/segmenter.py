@@ -14,6 +14,7 @@ from tumorspread.data.prepared import IGNORED, TUMOUR
 from tumorspread.model.engine import TorchEngine, has_bf16
 from tumorspread.model.loss import SegmentationLoss
 from tumorspread.model.predict import place_network
+from tumorspread.model.processes import share_layers
 from tumorspread.model.recipe import Recipe
 from tumorspread.model.tiles import slide
 from tumorspread.model.unet import UNet
@@ -36,20 +37,22 @@ class Segmenter(pl.LightningModule):  # type: ignore[misc]
         torch.manual_seed(recipe.seed)
         self.network = place_network(UNet(recipe.unet), torch.device("cpu"))
         self.averaged = AveragedModel(self.network, avg_fn=self._average, use_buffers=True).requires_grad_(False)
+        share_layers(self.network)
         self.loss = SegmentationLoss(recipe.loss)
         self._sums = np.zeros((len(VAL_METRICS), 2))
 
     def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
         """The loss of one batch (image, mask).
 
-        Random layers draw from (seed, step, process), so a resumed training draws what it would have drawn.
+        Random layers draw from (seed, step), so a resumed training draws what it would have drawn, and all processes
+        the same; the 0 keeps the draws that made the weights that come with the package.
         """
-        torch.manual_seed(hash((self.recipe.seed, self.global_step, self.global_rank)) % 2**63)
+        torch.manual_seed(hash((self.recipe.seed, self.global_step, 0)) % 2**63)
         image, mask = batch
         layout = torch.channels_last if image.ndim == 4 else torch.channels_last_3d
         logits = self.network(image.contiguous(memory_format=layout))
         loss: Tensor = self.loss(logits, mask == TUMOUR, mask == IGNORED)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(image))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(image), sync_dist=True)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
@@ -65,8 +68,10 @@ class Segmenter(pl.LightningModule):  # type: ignore[misc]
         """Start counting anew."""
         self._sums[:] = 0
 
-    def validation_step(self, case: tuple[Any, Any], number: int) -> None:
-        """Segment one prepared scan (image, mask) and add its metrics."""
+    def validation_step(self, case: tuple[Any, Any] | None, number: int) -> None:
+        """Segment one prepared scan (image, mask) and add its metrics; None stands for no scan."""
+        if case is None:
+            return
         image, mask = case
         probability = slide(
             TorchEngine(self.kept, self.device, is_half=has_bf16()),

@@ -19,12 +19,12 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 from tumorspread.data.cases import read_dataset_info
 from tumorspread.data.splits import Split, read_split
 from tumorspread.errors import OutputError, TrainingError
 from tumorspread.model.checkpoint import AtomicCheckpointIO, BestWeights, EpochLog
+from tumorspread.model.processes import is_first_process
 from tumorspread.model.recipe import Recipe
 from tumorspread.model.segmenter import Segmenter
 from tumorspread.model.training_data import TrainingData, check_fit
@@ -72,7 +72,8 @@ def train(job: Job, *, report: Callable[[str], None] = lambda line: None) -> Pat
         report: called with a line on the preparation and with a line an epoch.
 
     Returns:
-        The weights file of the epoch with the best validation Dice.
+        The weights file of the epoch with the best validation Dice. Of several processes the first writes it, and all
+        other files; to go on with `resume` each must see the folder.
 
     Raises:
         DatasetError: the data set or its split is wrong; see `find_cases` and `read_split`.
@@ -99,7 +100,7 @@ def train(job: Job, *, report: Callable[[str], None] = lambda line: None) -> Pat
     trainer.fit(module, datamodule=data, ckpt_path=str(checkpoint) if checkpoint else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if not (job.out / WEIGHTS).is_file():
+    if is_first_process() and not (job.out / WEIGHTS).is_file():
         raise TrainingError(f"the training ended without a validation; run.val_every is {job.recipe.run.val_every}")
     return job.out / WEIGHTS
 
@@ -123,7 +124,7 @@ def _open_out(job: Job, split: Split) -> Path | None:
     if job.resume:
         _check_same_run(job, run)
         return checkpoint if checkpoint.is_file() else None
-    if rank_zero_only.rank == 0:
+    if is_first_process():
         if job.out.exists() and (not job.out.is_dir() or any(job.out.iterdir())):
             raise TrainingError(f"{job.out} is not empty; go on with --resume, or name a new folder")
         try:
@@ -196,12 +197,14 @@ def pick_precision(asked: str) -> Any:
 
 
 def _count_devices(recipe: Recipe) -> tuple[int, int]:
-    """Devices on this machine, and machines: the recipe's, or what torchrun has started."""
-    launched = int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 1
-    devices = recipe.run.devices or launched or found
-    nodes = int(os.environ["WORLD_SIZE"]) // launched if launched else recipe.run.nodes
-    return devices, nodes
+    """Devices on this machine, and machines: what torchrun or srun has started, or the recipe's."""
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        launched = int(os.environ["LOCAL_WORLD_SIZE"])
+        return recipe.run.devices or launched, int(os.environ["WORLD_SIZE"]) // launched
+    tasks, nodes = (int(os.environ.get(f"SLURM_STEP_NUM_{kind}", "1")) for kind in ("TASKS", "NODES"))
+    if tasks > 1:
+        return recipe.run.devices or tasks // nodes, nodes
+    return recipe.run.devices or (torch.cuda.device_count() if torch.cuda.is_available() else 1), recipe.run.nodes
 
 
 def _quieten() -> None:

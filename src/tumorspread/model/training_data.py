@@ -41,8 +41,11 @@ class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
         self.val_cases: list[PreparedCase] = []
 
     def prepare_data(self) -> None:
-        """Fill the cache; Lightning calls this in one process of a machine."""
-        self._prepare()
+        """Fill the cache; Lightning calls this in one process of a machine.
+
+        Machines that share the cache begin at different cases, so that each finds the others' done.
+        """
+        self._prepare(self.trainer.node_rank / self.trainer.num_nodes)
         self.report(f"prepared {len(self.split.train)} cases to train on, {len(self.split.val)} to validate on")
 
     def setup(self, stage: str) -> None:
@@ -63,15 +66,18 @@ class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
         return load_patches(dataset, rank=trainer.global_rank, world=trainer.world_size, pin_memory=pin)
 
     def val_dataloader(self) -> Any:
-        """Whole prepared scans of this process's share."""
-        share: Sequence[PreparedCase] = self.val_cases[self.trainer.global_rank :: self.trainer.world_size]
-        return DataLoader(share, batch_size=None, collate_fn=_arrays)  # type: ignore[arg-type]
+        """Whole prepared scans of this process's share.
 
-    def _prepare(self) -> Path:
-        return prepare_data(self.folder, (*self.split.train, *self.split.val), self.recipe, self.cache)
+        A process without a scan gets one None: Lightning refuses a loader of none, and the others would wait for it.
+        """
+        share: Sequence[PreparedCase | None] = self.val_cases[self.trainer.global_rank :: self.trainer.world_size]
+        return DataLoader(share or [None], batch_size=None, collate_fn=_arrays)  # type: ignore[arg-type]
+
+    def _prepare(self, begin: float = 0.0) -> Path:
+        return prepare_data(self.folder, (*self.split.train, *self.split.val), self.recipe, self.cache, begin=begin)
 
 
-def prepare_data(folder: Path, names: Sequence[str], recipe: Recipe, cache: Path | None) -> Path:
+def prepare_data(folder: Path, names: Sequence[str], recipe: Recipe, cache: Path | None, *, begin: float = 0.0) -> Path:
     """Fill the cache with the cases of those names, and give its folder for this recipe.
 
     Args:
@@ -79,13 +85,16 @@ def prepare_data(folder: Path, names: Sequence[str], recipe: Recipe, cache: Path
         names: of the cases.
         recipe: how they are prepared.
         cache: folder of all prepared cases; None puts it into the data set's folder.
+        begin: where in their list to begin, 0 to 1; what stands before comes last.
 
     Raises:
         DatasetError, OutputError: see `prepare_cases`.
     """
-    config = recipe.preprocess
+    config, wanted = recipe.preprocess, set(names)
+    cases = [case for case in find_cases(folder) if case.name in wanted]
+    first = int(begin * len(cases))
     return prepare_cases(
-        [case for case in find_cases(folder) if case.name in set(names)],
+        cases[first:] + cases[:first],
         cache or folder / ".prepared",
         prepare=lambda scan, mask, ignored: _prepare_case(scan, mask, ignored, recipe),
         settings=repr((config, REACH_MM if recipe.patch.lungs_only else None)),
@@ -124,9 +133,9 @@ def _prepare_case(
     return image, labels
 
 
-def _arrays(case: PreparedCase) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+def _arrays(case: PreparedCase | None) -> tuple[NDArray[np.float16], NDArray[np.uint8]] | None:
     """A scan stays mapped on its way to the network; torch's default would copy it into a tensor."""
-    return case.image, case.mask
+    return None if case is None else (case.image, case.mask)
 
 
 def check_fit(recipe: Recipe, info: DatasetInfo, split: Split) -> None:

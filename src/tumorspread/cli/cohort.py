@@ -1,0 +1,182 @@
+"""`tumorspread cohort`: many scans on many workers."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tumorspread.cli.options import (
+    Device,
+    Engine,
+    OperatingPoint,
+    OutFolder,
+    Precision,
+    Split,
+    Threads,
+    Threshold,
+    TiltedGantry,
+)
+from tumorspread.cli.terminal import print_table, say
+from tumorspread.errors import TumorspreadError
+
+if TYPE_CHECKING:
+    from tumorspread.cohort.analysis import CaseAnalysis
+    from tumorspread.cohort.engine import Engine as Workers
+    from tumorspread.cohort.place import Place
+    from tumorspread.cohort.plan import Plan
+    from tumorspread.cohort.progress import Progress
+    from tumorspread.cohort.run import Ended, Options
+    from tumorspread.cohort.settings import Machine
+
+LOG_EVERY_S = 60.0
+
+
+def cohort(
+    source: Annotated[
+        str, typer.Argument(help="Folder of scans, CSV with the column scan, or an address.", metavar="INPUT")
+    ],
+    out: OutFolder,
+    weights: Annotated[
+        str, typer.Option("--weights", "-w", help="Weights file, or `lung`: those that come with the package.")
+    ] = "lung",
+    workers: Annotated[int | None, typer.Option(help="Processes; by default as many as fit.", min=1)] = None,
+    max_ram: Annotated[
+        float | None, typer.Option("--max-ram", help="Most memory of all processes together.", metavar="GIB", min=0.1)
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(help="GPUs to use, a process each; by default all.", min=0)] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="A running Dask cluster, such as tcp://10.0.0.7:8786.", metavar="ADDRESS")
+    ] = None,
+    slurm: Annotated[
+        Path | None, typer.Option(help="Settings of dask_jobqueue.SLURMCluster, TOML or YAML.", metavar="FILE")
+    ] = None,
+    kubernetes: Annotated[
+        Path | None, typer.Option(help="Settings of dask_kubernetes' KubeCluster, TOML or YAML.", metavar="FILE")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="Address for the result folders, such as s3://bucket/study.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="Do again what was refused or set aside too.")] = False,
+    tries: Annotated[int, typer.Option(help="Of a case, where the reason may pass.", min=1)] = 3,
+    timeout: Annotated[float, typer.Option(help="Minutes after which a case is given up.", min=0.01)] = 60.0,
+    all_series: Annotated[
+        bool, typer.Option("--all-series", help="Each CT series of a study, not only the best one.")
+    ] = False,
+    threshold: Threshold = None,
+    point: OperatingPoint = "balanced",
+    dust: Annotated[float, typer.Option(help="Leave out pieces of less mm3; a ball of 3 mm has 14.1.", min=0)] = 14.1,
+    split: Split = False,
+    tilt: TiltedGantry = "resample",
+    device: Device = None,
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+) -> None:
+    """Analyse all scans of a study, on this machine or a cluster.
+
+    One scan is one result folder and one row, whatever happens to it. Started again, it does only what is missing or
+    was made of other files, weights or settings. Writes cases/, cohort.csv, cohort.parquet, lesions.parquet,
+    patients.csv and report.html into the folder. Ctrl-C lets the running scans end; twice drops them.
+
+    \b
+    Examples:
+      tumorspread cohort scans/ -o study --dry-run
+      tumorspread cohort scans/ -o study --workers 4
+      tumorspread cohort study.csv -o study --slurm slurm.toml
+    """
+    from tumorspread.cohort.analysis import CaseAnalysis
+    from tumorspread.cohort.discovery import find_cases
+    from tumorspread.cohort.engine import Engine as Workers
+    from tumorspread.cohort.place import Place
+    from tumorspread.cohort.plan import make_plan
+    from tumorspread.cohort.retry import Limits
+    from tumorspread.cohort.run import Options, check_folder
+    from tumorspread.cohort.settings import Settings, weights_digest
+
+    if sum(one is not None for one in (scheduler, slurm, kubernetes)) > 1:
+        raise TumorspreadError("--scheduler, --slurm and --kubernetes are three ways to one thing; give one of them")
+    settings = Settings(
+        weights, weights_digest(weights), threshold, point, dust, split, tilt, engine=engine, precision=precision
+    )
+    where = Workers(workers, max_ram, gpus, scheduler, slurm, kubernetes)
+    place = Place(out.absolute(), to)
+    check_folder(out)
+    place.prepare()
+    plan = make_plan(find_cases(source, all_series=all_series), place, settings.digest, redo=redo)
+    _print_plan(plan, where)
+    if dry_run:
+        return
+    work = CaseAnalysis(settings, _machine(where, device, threads))
+    options = Options(Limits(tries, longest_s=60 * timeout), redo, {"GPU": 1} if device == "cuda" else {})
+    ended = _run(where, work, place, plan, options)
+    _finish(ended, place, out)
+
+
+def _machine(where: Workers, device: str | None, threads: int | None) -> Machine:
+    """How a worker works: on this machine they share the cores, elsewhere each has what its job was given."""
+    from tumorspread.cohort.engine import this_machine
+    from tumorspread.cohort.settings import Machine
+
+    if not where.is_local:
+        return Machine(threads, device, where.max_ram_gib)
+    size = this_machine(where)
+    return Machine(threads or size.threads, device, None if where.max_ram_gib is None else size.ram_gib)
+
+
+def _print_plan(plan: Plan, where: Workers) -> None:
+    from tumorspread.cohort.engine import this_machine
+    from tumorspread.cohort.progress import span
+
+    rows = [("scans found", str(plan.found), ""), ("done already", str(plan.done), "")]
+    again = f"{plan.again} of them again: other files or settings, or failed before" if plan.again else ""
+    rows.append(("to do", str(plan.to_do), again))
+    rows += [("left out", str(count), reason) for reason, count in plan.skipped.items()]
+    print_table(("what", "number", "why"), rows)
+    workers = this_machine(where).workers if where.is_local else where.workers or 1
+    basis = "as measured so far" if plan.is_measured else "a chest takes 8 s on a core; yours may differ"
+    say(
+        f"about {span(plan.seconds(workers))} on {workers} workers ({basis}); {plan.size_bytes / 2**30:.3g} GiB to read"
+    )
+
+
+def _run(where: Workers, work: CaseAnalysis, place: Place, plan: Plan, options: Options) -> Ended:
+    from tumorspread.cohort.engine import open_client
+    from tumorspread.cohort.run import dashboard_of, run_cases
+
+    with open_client(where) as client:
+        if dashboard_of(client):
+            say(f"watch it at {dashboard_of(client)}")
+        return run_cases(client, work, place, plan.to_do, options=options, tell=_Teller())
+
+
+class _Teller:
+    """Progress on stderr: one line that changes on a terminal, one a minute in a log."""
+
+    def __init__(self) -> None:
+        self._told_at = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self._told_at > LOG_EVERY_S or progress.done == progress.total:
+            self._told_at = time.monotonic()
+            say(str(progress))
+
+
+def _finish(ended: Ended, place: Place, out: Path) -> None:
+    from tumorspread.cohort.outcome import write_outcome
+    from tumorspread.cohort.progress import span
+
+    if sys.stderr.isatty():
+        say("")
+    rows = write_outcome(place)
+    stopped = "; stopped before the end, the same command goes on" if ended.is_stopped else ""
+    print(f"{ended.rows} scans in {span(ended.seconds)}, {ended.failed} without a result{stopped}")
+    say(f"{rows} rows in {out / 'cohort.csv'}")
+    if ended.is_stopped:
+        raise typer.Exit(130)

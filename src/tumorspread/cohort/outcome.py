@@ -1,0 +1,72 @@
+"""What a cohort leaves for people: tables and the report, made from the rows that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tumorspread.cohort.cases import Case
+from tumorspread.cohort.patients import write_patients
+from tumorspread.cohort.place import Place
+from tumorspread.cohort.rows import Row, write_whole
+from tumorspread.cohort.run import collect
+from tumorspread.cohort.tables import write_tables
+
+# A page with more would take a browser minutes; the tables hold all.
+MOST_REPORTED = 50_000
+
+
+def write_outcome(place: Place) -> int:
+    """Write the tables and the report.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    count = write_tables(collect(place), place)
+    write_patients(place)
+    if count <= MOST_REPORTED:
+        write_report(collect(place), place)
+    return count
+
+
+def write_report(rows: Iterator[tuple[Case, Row | None]], place: Place) -> None:
+    """Write `report.html`: those that want a look first, with links to each result.
+
+    Args:
+        rows: the cases in their order; those without a row are left out.
+        place: the cohort's folder.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from tumorspread.report.cohort import CohortCase, cohort_page
+
+    cases = []
+    for case, row in rows:
+        if row is None:
+            continue
+        measures, is_near = row.measures, place.to is None
+        if measures is None:
+            cases.append(CohortCase(case.id, "failed", row.patient, row.date, row.reason, seconds=row.seconds))
+            continue
+        cases.append(
+            CohortCase(
+                case.id,
+                "ok",
+                row.patient,
+                row.date,
+                lesions=measures.lesion_count,
+                volume_ml=measures.volume_ml,
+                lung_fraction_percent=measures.lung_fraction_percent,
+                largest_mm=measures.long_axis_mm,
+                warnings=measures.warning_texts,
+                seconds=row.seconds,
+                report=f"cases/{case.id}/report.html" if is_near else None,
+                thumbnail=f"cases/{case.id}/thumbnail.webp" if is_near else None,
+                reference_volume_ml=measures.mask_volume_ml,
+                dice=measures.mask_dice,
+            )
+        )
+    write_whole(place.folder / "report.html", cohort_page(cases))

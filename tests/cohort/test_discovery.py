@@ -1,0 +1,104 @@
+"""What is found in folders and lists, and what is left out with its reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tumorspread.cohort.cases import Case, Skipped, safe_id
+from tumorspread.cohort.discovery import find_cases
+from tumorspread.errors import DatasetError
+from tumorspread.scan.nifti import write_nifti
+from tumorspread.scan.volume import Volume
+
+
+def write_scan(path, shape=(4, 5, 6)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_nifti(Volume(np.zeros(shape, np.int16), np.diag([2.0, 2.0, 2.0, 1.0])), path)
+
+
+def split(found):
+    found = list(found)
+    return [one for one in found if isinstance(one, Case)], [one for one in found if isinstance(one, Skipped)]
+
+
+def test_nifti_in_folders_become_cases_named_by_their_place_and_masks_on_their_grid_are_left_out(tmp_path):
+    write_scan(tmp_path / "a" / "ct.nii.gz")
+    write_scan(tmp_path / "a" / "ct_gtv.nii.gz")
+    write_scan(tmp_path / "a" / "ct_followup.nii.gz", shape=(4, 5, 7))
+    write_scan(tmp_path / "b 1" / "ct.nii")
+    (tmp_path / "b 1" / "torn.nii.gz").write_bytes(b"nothing")
+    (tmp_path / "notes.txt").write_text("no scan")
+    cases, skipped = split(find_cases(str(tmp_path)))
+    assert [case.id for case in cases][:2] == ["a__ct", "a__ct_followup"]
+    assert [case.id for case in cases][2:] == [safe_id("b 1/ct"), safe_id("b 1/torn")]
+    assert [one.place for one in skipped] == [str(tmp_path / "a" / "ct_gtv.nii.gz")]
+    assert all(case.stamp and case.size_bytes for case in cases)
+
+
+def test_a_folder_of_results_is_not_taken_for_scans(tmp_path):
+    write_scan(tmp_path / "ct.nii.gz")
+    write_scan(tmp_path / "study" / "cases" / "ct" / "mask.nii.gz")
+    (tmp_path / "study" / "plan.jsonl").touch()
+    assert [case.id for case in split(find_cases(str(tmp_path)))[0]] == ["ct"]
+
+
+def test_a_list_names_scan_mask_patient_date_and_id_and_keeps_what_is_not_there(tmp_path):
+    write_scan(tmp_path / "ct.nii.gz")
+    (tmp_path / "list.csv").write_text(
+        "scan,mask,patient,date,id\nct.nii.gz,m.nii.gz,anna,2024-05-02,may\ngone.nii.gz,,,,\n,,,,\nct.nii.gz,,,,may\n"
+    )
+    cases, skipped = split(find_cases(str(tmp_path / "list.csv")))
+    first, second, third = cases
+    assert (first.id, first.mask, first.patient, first.date) == (
+        "may",
+        str(tmp_path / "m.nii.gz"),
+        "anna",
+        "2024-05-02",
+    )
+    assert (second.id, second.stamp) == ("gone", "")
+    assert third.id != "may"
+    assert third.id.startswith("may-")
+    assert [one.place for one in skipped] == ["list.csv, line 4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("path\nx\n", "found the columns path"), ("scan,date\nx,2 May\n", "line 2: the date 2 May"), ("", "none")],
+)
+def test_a_list_that_cannot_be_understood_is_refused_in_one_line(tmp_path, text, message):
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        list(find_cases(str(tmp_path / "list.csv")))
+
+
+def test_an_address_of_fsspec_is_looked_into(tmp_path):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for path in ("/bucket/a/ct.nii.gz", "/bucket/b/1.dcm", "/bucket/b/2.dcm", "/bucket/readme.txt"):
+        memory.pipe_file(path, b"x")
+    cases, skipped = split(find_cases("memory://bucket"))
+    assert [(case.id, case.scan) for case in cases] == [
+        ("a__ct", "memory:///bucket/a/ct.nii.gz"),
+        ("b", "memory:///bucket/b"),
+    ]
+    assert len(skipped) == 1
+    memory.rm("/bucket", recursive=True)
+
+
+def test_nothing_there_is_no_case_and_no_folder_is_refused(tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    assert split(find_cases(str(folder))) == ([], [])
+    with pytest.raises(DatasetError, match="no such file or folder"):
+        find_cases(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("name", ["../../etc", "a/b", "Ä", "x" * 300, ".hidden", "a b"])
+def test_an_id_is_one_safe_name_of_a_folder(name):
+    made = safe_id(name)
+    assert made.isascii()
+    assert "/" not in made
+    assert 0 < len(made) <= 110
+    assert not made.startswith(".")
