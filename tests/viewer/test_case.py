@@ -151,6 +151,28 @@ def test_two_balls_are_split_at_their_neck_and_a_ball_is_not(case, lungs):
         edit(case, Split, lesion=number)
 
 
+def test_two_places_halve_a_ball_and_part_two_balls_at_their_neck(case):
+    ball_of_both = ball(case, place_in_lung(case), 16.0)
+    (number,) = edit(case, Paint, runs=runs_of(ball_of_both)).changed
+    rows = np.argwhere(ball_of_both)
+    middle = rows.mean(axis=0).round().astype(int)
+    seeds = [tuple(int(i) for i in np.add(middle, (0, 0, step))[::-1]) for step in (-1, 1)]
+    halves = edit(case, Split, lesion=number, at=tuple(seeds)).changed
+    sizes = {n.id: n.voxel_count for n in case.findings.lesions}
+    assert min(sizes[id_] for id_ in halves) > 0.35 * ball_of_both.sum()
+    undo(case)
+    edit(case, Delete, lesion=number)
+
+    # The smaller ball, without what lies in the larger.
+    other = np.add(middle, (0, 0, round(17 / case.scan.spacing_mm[2])))
+    large, small = ball(case, middle, 12.0), ball(case, other, 7.0)
+    (number,) = edit(case, Paint, runs=runs_of(large | small)).changed
+    places = tuple(tuple(int(i) for i in place[::-1]) for place in (middle, other))
+    parts = edit(case, Split, lesion=number, at=places).changed
+    sizes = {n.id: n.voxel_count for n in case.findings.lesions}
+    assert min(sizes[id_] for id_ in parts) == pytest.approx((small & ~large).sum(), rel=0.3)
+
+
 def test_two_lesions_far_apart_merge_into_one_and_split_again(case, lungs):
     made = edit(case, Merge, lesions=(2, 1))
     assert made.findings.burden.count == 2

@@ -110,7 +110,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     scans.mkdir()
     chest = make_phantom(5, CHEST)
     _measure("burden", chest.scan, chest.mask, results, scans)
-    for case in ("pages", "tools", "tour"):
+    for case in ("clicks", "pages", "tools", "tour"):
         _copy("burden", case, results, scans)
     _measure("stroke", turned(chest.scan), turned(chest.mask), results, scans)
     scan, mask = markers()

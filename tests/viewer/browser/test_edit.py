@@ -108,6 +108,38 @@ def test_an_eraser_takes_voxels_away_and_the_first_result_stays(show: Show, desk
     assert (desk.results / "tools" / "mask.nii.gz").read_bytes() == before
 
 
+def test_two_clicks_split_a_lesion_and_one_grows_it_anew_where_it_was_deleted(show: Show, desk: Desk) -> None:
+    page = show("clicks")
+    lesion = tumorspread.measure(desk.scan_of("clicks"), desk.results / "clicks" / "mask.nii.gz").findings.lesions[0]
+    whole_ml, centre = volume_ml(page, lesion.id), np.array(lesion.centroid_mm)
+    page.locator(f'[data-lesion="{lesion.id}"]').click()
+    page.select_option("#layout", "axial")
+    plane = AxialPicture(page, tumorspread.read(desk.scan_of("clicks")))
+    page.keyboard.press("s")
+    page.mouse.click(*plane.at(centre - 0.3 * ACROSS))
+    page.mouse.click(*plane.at(centre + 0.3 * ACROSS))
+    wait_for_revision(page, 1)
+    assert page.locator("#lesions li").count() == 5
+    halves_ml = volume_ml(page, lesion.id), volume_ml(page, 5)
+    assert sum(halves_ml) == pytest.approx(whole_ml, abs=1e-9)
+    assert min(halves_ml) > 0.25 * whole_ml
+    screenshot(page, "split")
+    page.keyboard.press("Control+z")
+    wait_for_revision(page, 2)
+
+    page.locator(f'[data-lesion="{lesion.id}"]').click()
+    page.keyboard.press("Delete")
+    wait_for_revision(page, 3)
+    page.select_option("#target", "new")
+    page.keyboard.press("g")
+    page.mouse.click(*plane.at(centre))
+    wait_for_revision(page, 4)
+    listed = page.locator("#lesions li").evaluate_all("items => items.map(item => Number(item.dataset.lesion))")
+    (grown,) = set(listed) - {2, 3, 4}
+    assert volume_ml(page, grown) == pytest.approx(whole_ml, rel=0.25)
+    screenshot(page, "grown")
+
+
 def test_deleting_a_lesion_lowers_the_burden_and_the_export_holds_the_rest(
     show: Show, desk: Desk, tmp_path: Path
 ) -> None:
