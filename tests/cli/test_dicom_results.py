@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 
 from tumorspread.scan.nifti import read_nifti
 
-FILES = {"mask.nii.gz", "lesions.nii.gz", "lungs.nii.gz", "findings.json", "lesions.csv", "report.html"}
+FILES = {"mask.nii.gz", "lesions.nii.gz", "lungs.nii.gz", "findings.json", "lesions.csv", "report.html", "scan.json"}
 
 
 @pytest.fixture(scope="session")

@@ -65,13 +65,13 @@ predictor._slide(np.zeros((112, 112, 112), np.float32), None)
 print(max(seen), peak_gib())
 """
     figures = []
-    for gib in ("0", "0.95"):
+    for gib in ("0", "0.9"):
         done = subprocess.run([sys.executable, "-c", program, gib], capture_output=True, text=True, timeout=120)
         figures.append([float(part) for part in done.stdout.split()] or pytest.fail(done.stderr))
     (most, _), (fewer, peak) = figures
     assert most == 112**3
     assert 48**3 <= fewer < most
-    assert peak <= 0.95
+    assert peak <= 0.9
 
 
 class Narrow(nn.Module):

@@ -31,7 +31,7 @@ Prepare = Callable[[Volume, Volume, Volume | None], tuple[NDArray[np.float32], N
 
 LAYOUT, RECORD = "2", "case.json"
 # How often a case's old folder may come back under the new one's hands before it counts as an error.
-RENAMES = 5
+RENAMES = 50
 # What a prepared mask holds.
 TUMOUR, IGNORED = 1, 2
 # Tumour voxels kept a lesion, as centres of patches: enough to place patches evenly over the largest.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from PIL import ImageFile
+
 from tumorspread.errors import OutputError
 
 
@@ -14,6 +16,8 @@ def check_pdf() -> None:
     Raises:
         OutputError: WeasyPrint is not installed, or the libraries of Pango that it draws text with are not.
     """
+    # WeasyPrint sets this for the whole process, and damaged slices would be read as whole ones.
+    may_be_truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         import weasyprint  # noqa: F401
     except ImportError as error:
@@ -23,6 +27,8 @@ def check_pdf() -> None:
             "--pdf needs the libraries of Pango, which WeasyPrint did not find: install libpango-1.0-0 and "
             "libpangoft2-1.0-0 (on Debian), or leave --pdf out"
         ) from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = may_be_truncated
 
 
 def write_pdf(html: str, path: Path) -> None:
