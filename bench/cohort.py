@@ -4,7 +4,8 @@
 loaded. `efficiency_vs_loops`: the same with the times that the cases take in 2 plain loops side by side, without a
 cohort; loops, cohort and loops follow one another, and on a machine with other users it means little.
 `scheduler_overhead_ms_per_case`: wall time a case of a run whose cases do nothing, with claim, folder, row and journal.
-`client_peak_mib`: of the process that holds client and scheduler. `summary_seconds`: tables and report of the folder
+`client_peak_mib`: of the process that holds client and scheduler and has tables and report written, by a process of its
+own whose peak is `outcome_peak_mib`. `summary_seconds`: tables and report of the folder
 that the empty cases left. Prints lines `name value`.
 Usage: python bench/cohort.py [--scan FILE] [--scans N] [--cases N] [--rows N] [--json FILE]
 """
@@ -31,7 +32,7 @@ from tumorspread.cohort.analysis import CaseAnalysis, load_predictor
 from tumorspread.cohort.cases import Case
 from tumorspread.cohort.discovery import find_cases
 from tumorspread.cohort.engine import Engine, open_client
-from tumorspread.cohort.outcome import write_outcome
+from tumorspread.cohort.outcome import write_outcome, write_outcome_here
 from tumorspread.cohort.place import Place
 from tumorspread.cohort.plan import make_plan
 from tumorspread.cohort.rows import Measures
@@ -69,6 +70,7 @@ def main(asked: argparse.Namespace) -> dict[str, float]:
         figures |= alone(measure_discovery, folder / "dicom")
         if asked.rows:
             figures |= alone(measure_client, asked.rows, folder / "many")
+            figures |= alone(measure_outcome, folder / "many")
             figures |= alone(measure_restart, asked.rows, folder / "many")
     return figures
 
@@ -133,12 +135,20 @@ def measure_orders(count: int, folder: Path) -> dict[str, float]:
 
 
 def measure_client(count: int, folder: Path) -> dict[str, float]:
-    """Peak memory of client and scheduler over as many rows."""
+    """Peak memory of client and scheduler over as many rows, tables and report included."""
     run = run_empty(count, folder)
+    write_outcome(Place(folder))
+    peak = 1024 * (peak_gib() or 0)
     size = sum(path.stat().st_size for path in (folder / "journal").iterdir()) / count
     each = 1000 * run.seconds / count
-    return {"client_rows": count, "client_peak_mib": run.peak_mib, "client_ms_per_case": each,
-            "journal_bytes_per_case": size}  # fmt: skip
+    return {"client_rows": count, "client_peak_mib": peak, "client_run_peak_mib": run.peak_mib,
+            "client_ms_per_case": each, "journal_bytes_per_case": size}  # fmt: skip
+
+
+def measure_outcome(folder: Path) -> dict[str, float]:
+    """Peak memory of the process that a client has tables and report written by."""
+    write_outcome_here(Place(folder))
+    return {"outcome_peak_mib": 1024 * (peak_gib() or 0)}
 
 
 def measure_restart(count: int, folder: Path) -> dict[str, float]:
@@ -184,7 +194,7 @@ def write_series(folder: Path) -> None:
 def measure_summary(folder: Path) -> dict[str, float]:
     """Tables and report of a folder that is there."""
     start = time.perf_counter()
-    rows = write_outcome(Place(folder))
+    rows = write_outcome_here(Place(folder))
     seconds = time.perf_counter() - start
     return {"summary_rows": rows, "summary_seconds": seconds, "summary_peak_mib": 1024 * (peak_gib() or 0)}
 
