@@ -22,7 +22,7 @@ help:
 	@echo "make bench-viewer SCAN=FILE  an edit's recomputation, the bytes and seconds to the first slice"
 	@echo "make test-ddp     training in several processes and on two virtual machines against one process; minutes"
 	@echo "make test-cluster  a cohort on a Dask cluster over two virtual machines, and on a SLURM; minutes, as root"
-	@echo "make test-cohort  workers, scheduler and client of a cohort killed at three moments each; minutes"
+	@echo "make test-cohort  300 scans, 15 broken; workers, scheduler and client killed at three moments each; minutes"
 	@echo "make check        ruff, mypy --strict, import rules"
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
 	@echo "make bench-measure  metrics, lesion measures and lungs at 512 x 512 x 280, against MONAI and surface-distance"

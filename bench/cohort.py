@@ -4,9 +4,10 @@
 loaded. `efficiency_vs_loops`: the same with the times that the cases take in 2 plain loops side by side, without a
 cohort; loops, cohort and loops follow one another, and on a machine with other users it means little.
 `scheduler_overhead_ms_per_case`: wall time a case of a run whose cases do nothing, with claim, folder, row and journal.
-`client_peak_mib`: of the process that holds client and scheduler. `summary_seconds`: tables and report of the folder
+`client_peak_mib`: of the process that holds client and scheduler and has tables and report written, by a process of its
+own whose peak is `outcome_peak_mib`. `summary_seconds`: tables and report of the folder
 that the empty cases left. Prints lines `name value`.
-Usage: python bench/cohort.py [--scan FILE] [--scans N] [--cases N] [--rows N] [--json FILE]
+Usage: python bench/cohort.py [--scan FILE] [--scans N] [--cases N] [--rows N [--known N]] [--json FILE]
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,10 @@ from tumorspread.cohort.analysis import CaseAnalysis, load_predictor
 from tumorspread.cohort.cases import Case
 from tumorspread.cohort.discovery import find_cases
 from tumorspread.cohort.engine import Engine, open_client
-from tumorspread.cohort.outcome import write_outcome
+from tumorspread.cohort.outcome import write_outcome, write_outcome_here
 from tumorspread.cohort.place import Place
 from tumorspread.cohort.plan import make_plan
-from tumorspread.cohort.rows import Measures
+from tumorspread.cohort.rows import Journal, Measures, Row
 from tumorspread.cohort.run import collect, run_cases
 from tumorspread.cohort.settings import Machine, Settings, weights_digest
 from tumorspread.model.memory import peak_gib
@@ -68,7 +70,8 @@ def main(asked: argparse.Namespace) -> dict[str, float]:
         figures |= alone(measure_orders, asked.orders, folder / "orders")
         figures |= alone(measure_discovery, folder / "dicom")
         if asked.rows:
-            figures |= alone(measure_client, asked.rows, folder / "many")
+            figures |= alone(measure_client, asked.rows, asked.known, folder / "many")
+            figures |= alone(measure_outcome, folder / "many")
             figures |= alone(measure_restart, asked.rows, folder / "many")
     return figures
 
@@ -104,17 +107,28 @@ class EmptyRun:
     peak_mib: float
 
 
-def run_empty(count: int, folder: Path) -> EmptyRun:
-    """Cases that do nothing, on two workers."""
+def write_known(count: int, known: int, folder: Path) -> None:
+    """Rows of the first cases, as an earlier run would have left them in the journal."""
+    place, work = Place(folder), Nothing()
+    place.prepare()
+    journal = Journal(place.journal, "20200101T000000.000000-00000000")
+    for case in islice(empty_cases(count), known):
+        row = Row(case.id, "done", scan=case.scan, patient=case.patient, settings=work.digest, seconds=1.0)
+        journal.append(replace(row, weights_sha256=work.weights_sha256, measures=work(case, folder)))
+    journal.close()
+
+
+def run_empty(count: int, folder: Path, known: int = 0) -> EmptyRun:
+    """Cases that do nothing, on two workers; those that are known are not done again."""
     place, work = Place(folder), Nothing()
     place.prepare()
     make_plan(empty_cases(count), place, work.digest)
     with open_client(Engine(workers=WORKERS, max_ram_gib=8)) as client:
         client.wait_for_workers(WORKERS)
         cpu = time.process_time()
-        ended = run_cases(client, work, place, count)
+        ended = run_cases(client, work, place, count - known)
         cpu = time.process_time() - cpu
-    if ended.rows != count or ended.failed:
+    if ended.rows != count - known or ended.failed:
         raise SystemExit(f"{ended.rows} rows, {ended.failed} failed, of {count}")
     return EmptyRun(ended.seconds, cpu, 1024 * (peak_gib() or 0))
 
@@ -132,13 +146,22 @@ def measure_orders(count: int, folder: Path) -> dict[str, float]:
     return {"order_cpu_ms": 1000 * run_empty(count, folder).cpu_s / count}
 
 
-def measure_client(count: int, folder: Path) -> dict[str, float]:
-    """Peak memory of client and scheduler over as many rows."""
-    run = run_empty(count, folder)
+def measure_client(count: int, known: int, folder: Path) -> dict[str, float]:
+    """Peak memory of client and scheduler over as many rows, some of them there before; tables included."""
+    write_known(count, known, folder)
+    run = run_empty(count, folder, known)
+    write_outcome(Place(folder))
+    peak = 1024 * (peak_gib() or 0)
     size = sum(path.stat().st_size for path in (folder / "journal").iterdir()) / count
-    each = 1000 * run.seconds / count
-    return {"client_rows": count, "client_peak_mib": run.peak_mib, "client_ms_per_case": each,
-            "journal_bytes_per_case": size}  # fmt: skip
+    each = 1000 * run.seconds / (count - known)
+    return {"client_rows": count, "client_peak_mib": peak, "client_run_peak_mib": run.peak_mib,
+            "client_ms_per_case": each, "journal_bytes_per_case": size}  # fmt: skip
+
+
+def measure_outcome(folder: Path) -> dict[str, float]:
+    """Peak memory of the process that a client has tables and report written by."""
+    write_outcome_here(Place(folder))
+    return {"outcome_peak_mib": 1024 * (peak_gib() or 0)}
 
 
 def measure_restart(count: int, folder: Path) -> dict[str, float]:
@@ -184,7 +207,7 @@ def write_series(folder: Path) -> None:
 def measure_summary(folder: Path) -> dict[str, float]:
     """Tables and report of a folder that is there."""
     start = time.perf_counter()
-    rows = write_outcome(Place(folder))
+    rows = write_outcome_here(Place(folder))
     seconds = time.perf_counter() - start
     return {"summary_rows": rows, "summary_seconds": seconds, "summary_peak_mib": 1024 * (peak_gib() or 0)}
 
@@ -254,6 +277,7 @@ if __name__ == "__main__":
     parser.add_argument("--cases", type=int, default=20_000, help="that do nothing")
     parser.add_argument("--orders", type=int, default=2_000, help="of one empty case each")
     parser.add_argument("--rows", type=int, default=100_000, help="for the client's memory; 0 leaves that part out")
+    parser.add_argument("--known", type=int, default=0, help="of those rows, how many are there before: saves time")
     parser.add_argument("--folder", type=Path, help="for what is made on the way")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()

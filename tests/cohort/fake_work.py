@@ -14,7 +14,7 @@ from pathlib import Path
 from tumorspread.cohort.cases import Case
 from tumorspread.cohort.plan import make_plan
 from tumorspread.cohort.rows import Measures
-from tumorspread.errors import NetworkError, ReadError
+from tumorspread.errors import NetworkError, ReadError, WeightsError
 
 
 def volume_of(case: str) -> float:
@@ -26,7 +26,7 @@ def volume_of(case: str) -> float:
 class FakeWork:
     """Does what the file of a case says.
 
-    `done`, `refuse`, `fault`, `die` (with its process), `hang`, `network N` (fails N times first).
+    `done`, `refuse`, `weights`, `fault`, `die` (with its process), `hang`, `network N` (fails N times first).
     """
 
     name: str = "fake"
@@ -55,6 +55,8 @@ class FakeWork:
         words = Path(case.scan).read_text().split()
         if words[0] == "refuse":
             raise ReadError(f"{case.id}: missing slices")
+        if words[0] == "weights":
+            raise WeightsError("lung: not those that the run began with")
         if words[0] == "fault":
             raise KeyError("the patient's name")
         if words[0] == "die":

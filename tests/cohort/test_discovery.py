@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.scan.conftest import make_enhanced, make_slices, save_slices
 
+from tumorspread.cohort import headers
 from tumorspread.cohort.cases import Case, Skipped, safe_id
 from tumorspread.cohort.discovery import find_cases
+from tumorspread.cohort.patients import write_patients
+from tumorspread.cohort.rows import Row
+from tumorspread.cohort.tables import write_tables
 from tumorspread.errors import DatasetError
 from tumorspread.scan.nifti import write_nifti
 from tumorspread.scan.volume import Volume
@@ -102,3 +107,96 @@ def test_an_id_is_one_safe_name_of_a_folder(name):
     assert "/" not in made
     assert 0 < len(made) <= 110
     assert not made.startswith(".")
+
+
+def save_visit(folder, change=lambda slices: None):
+    slices = make_slices(6)
+    for one in slices:
+        one.PatientID, one.StudyDate, one.AcquisitionDate = "P 7", "20240502", "20240503"
+    change(slices)
+    return save_slices(slices, folder)
+
+
+def each(**values):
+    """A change that gives every slice these attributes; None takes one away."""
+
+    def change(slices):
+        for one in slices:
+            for keyword, value in values.items():
+                if value is None:
+                    delattr(one, keyword)
+                else:
+                    setattr(one, keyword, value)
+
+    return change
+
+
+def two_patients(slices):
+    slices[3].PatientID, slices[4].StudyDate = "P 8", ""
+
+
+def one_unnamed(slices):
+    slices[2].PatientID = ""
+    del slices[2].StudyDate, slices[2].AcquisitionDate
+
+
+@pytest.mark.parametrize(
+    ("change", "patient", "date"),
+    [
+        (each(), "P 7", "2024-05-02"),
+        (each(StudyDate=None), "P 7", "2024-05-03"),
+        (each(StudyDate=""), "P 7", "2024-05-03"),
+        (each(StudyDate="2024", AcquisitionDate="20241399"), "P 7", None),
+        (each(PatientID=None, StudyDate=None, AcquisitionDate=None), None, None),
+        (each(PatientID="", SpecificCharacterSet="ISO_IR 192"), None, "2024-05-02"),
+        (each(PatientID="Ä\u4e2d", SpecificCharacterSet="ISO_IR 192"), "Ä\u4e2d", "2024-05-02"),
+        (two_patients, None, None),
+        (one_unnamed, "P 7", "2024-05-02"),
+    ],
+)
+def test_patient_and_date_of_a_series_are_those_that_its_headers_agree_on(tmp_path, change, patient, date):
+    save_visit(tmp_path / "in" / "visit", change)
+    (case,), _ = split(find_cases(str(tmp_path / "in")))
+    assert (case.patient, case.date) == (patient, date)
+
+
+def test_the_visits_of_a_patient_in_a_dicom_tree_stand_in_order_in_the_table_of_patients(tmp_path, place):
+    for name, patient, day in (("b", "anna", "20240901"), ("a", "anna", "20240301"), ("c", "bert", "20240401")):
+        save_visit(tmp_path / "in" / name, each(PatientID=patient, StudyDate=day))
+    cases, _ = split(find_cases(str(tmp_path / "in")))
+    place.prepare()
+    rows = [(case, Row(case.id, "done", patient=case.patient, date=case.date)) for case in cases]
+    write_tables(iter(rows), place)
+    assert write_patients(place) == 2
+    lines = [line.split(",")[:5] for line in (place.folder / "patients.csv").read_text().splitlines()[1:]]
+    assert lines == [
+        ["anna", "1", "2024-03-01", "0", "a"],
+        ["anna", "2", "2024-09-01", "184", "b"],
+        ["bert", "1", "2024-04-01", "0", "c"],
+    ]
+
+
+def test_a_file_is_read_once_and_only_its_beginning(tmp_path, monkeypatch):
+    save_visit(tmp_path / "visit")
+    opened = []
+    whole = headers.read_dataset
+    monkeypatch.setattr(headers, "read_dataset", lambda *a, **k: opened.append(a) or whole(*a, **k))
+    file = next((tmp_path / "visit").iterdir())
+    file.write_bytes(file.read_bytes()[:2000])
+    (case,), skipped = split(find_cases(str(tmp_path / "visit")))
+    assert (case.patient, skipped, opened) == ("P 7", [], [])
+
+
+def test_a_header_whose_beginning_is_long_is_read_whole(tmp_path):
+    save_visit(tmp_path / "visit", each(AdditionalPatientHistory="y" * 40_000))
+    (case,), _ = split(find_cases(str(tmp_path / "visit")))
+    assert (case.patient, case.date) == ("P 7", "2024-05-02")
+
+
+def test_an_enhanced_file_holds_all_slices_of_its_series_and_is_a_case(tmp_path):
+    enhanced = make_enhanced(make_slices(8))
+    enhanced.PatientID, enhanced.StudyDate = "anna", "20240502"
+    (tmp_path / "in").mkdir()
+    enhanced.save_as(tmp_path / "in" / "ct.dcm", enforce_file_format=True)
+    (case,), _ = split(find_cases(str(tmp_path / "in")))
+    assert (case.patient, case.date) == ("anna", "2024-05-02")

@@ -7,10 +7,13 @@ import time
 import pytest
 from fake_work import FakeWork, make_cases, planned, volume_of
 
+from tumorspread.cohort import outcome
+from tumorspread.cohort.outcome import write_outcome
 from tumorspread.cohort.place import Place
 from tumorspread.cohort.retry import Limits
 from tumorspread.cohort.rows import Journal
 from tumorspread.cohort.run import Options, collect, run_cases
+from tumorspread.errors import OutputError, WeightsError
 
 
 def rows_of(place):
@@ -134,6 +137,47 @@ def test_a_scheduler_that_is_not_there_is_one_line():
     nobody = "tcp://127.0.0.1:9"
     with pytest.raises(NetworkError, match="no Dask scheduler answers there"), open_client(Engine(scheduler=nobody)):
         pass
+
+
+def test_weights_that_a_worker_cannot_use_end_the_run_at_once_and_the_next_run_does_the_rest(client, place, tmp_path):
+    log = tmp_path / "log"
+    work = FakeWork(log=str(log), sleep_s=0.02)
+    ways = {f"case{n:02}": "done" for n in range(100)} | {"case03": "weights"}
+    cases = make_cases(tmp_path / "scans", ways)
+    planned(cases, place, work)
+    with pytest.raises(WeightsError, match=r"^lung: not those that the run began with$"):
+        run_cases(client, work, place, len(ways))
+    assert place.row("case03") is None
+    assert rows_of(place)["case00"].status == "done"
+    assert len(log.read_text().splitlines()) < len(ways) / 2
+    (tmp_path / "scans" / "case03").write_text("done")
+    plan = planned(cases, place, work)
+    assert run_cases(client, work, place, plan.to_do).failed == 0
+    assert {name: row.status for name, row in rows_of(place).items()} == dict.fromkeys(ways, "done")
+    assert log.read_text().split()[::2].count("case03") == 2
+
+
+def test_tables_and_report_are_written_by_another_process_and_its_faults_are_told_in_one_line(place, tmp_path):
+    place.prepare()
+    planned(make_cases(tmp_path / "scans", {"a": "done"}), place, FakeWork())
+    assert write_outcome(place) == 0
+    assert (place.folder / "report.html").is_file()
+    (place.folder / "cohort.csv").unlink()
+    (place.folder / "cohort.csv").mkdir()
+    with pytest.raises(OutputError, match="cannot write"):
+        write_outcome(place)
+
+
+def test_the_report_of_fewer_cases_does_not_outlive_a_cohort_that_outgrew_it(place, tmp_path, client, monkeypatch):
+    work = FakeWork()
+    planned(make_cases(tmp_path / "scans", {"a": "done", "b": "done"}), place, work)
+    run_cases(client, work, place, 2)
+    assert outcome.write_outcome_here(place) == 2
+    assert (place.folder / "report.html").is_file()
+    monkeypatch.setattr(outcome, "MOST_REPORTED", 1)
+    assert outcome.write_outcome_here(place) == 2
+    assert not (place.folder / "report.html").exists()
+    assert (place.folder / "cohort.parquet").is_file()
 
 
 def test_a_journal_without_rows_leaves_no_file(place):

@@ -169,7 +169,7 @@ class _Teller:
 
 
 def _finish(ended: Ended, place: Place, out: Path) -> None:
-    from tumorspread.cohort.outcome import write_outcome
+    from tumorspread.cohort.outcome import MOST_REPORTED, write_outcome
     from tumorspread.cohort.progress import span
 
     if sys.stderr.isatty():
@@ -178,5 +178,7 @@ def _finish(ended: Ended, place: Place, out: Path) -> None:
     stopped = "; stopped before the end, the same command goes on" if ended.is_stopped else ""
     print(f"{ended.rows} scans in {span(ended.seconds)}, {ended.failed} without a result{stopped}")
     say(f"{rows} rows in {out / 'cohort.csv'}")
+    if rows > MOST_REPORTED:
+        say(f"no report.html: a browser cannot show more than {MOST_REPORTED} cases; the tables hold all {rows}")
     if ended.is_stopped:
         raise typer.Exit(130)

@@ -12,10 +12,10 @@ import nibabel
 import numpy as np
 
 from tumorspread.cohort.cases import Case, Found, Skipped, digest_of, safe_id
+from tumorspread.cohort.headers import date_of, patient_of, read_identity
 from tumorspread.errors import DatasetError, TumorspreadError
-from tumorspread.scan.bundle import Bundle, file_kind
 from tumorspread.scan.dicom import find_stack
-from tumorspread.scan.dicom_frames import Header, read_header
+from tumorspread.scan.dicom_frames import ENHANCED_CT_IMAGES, Header
 from tumorspread.scan.drawings import CLASSES
 from tumorspread.scan.quiet import quiet
 
@@ -34,8 +34,9 @@ class _Series:
     study: str
     is_ct: bool
     kind: str
-    patient: str = ""
-    date: str = ""
+    is_enhanced: bool = False
+    patients: set[str] = field(default_factory=set)
+    dates: set[str] = field(default_factory=set)
     files: int = 0
     size: int = 0
     newest: int = 0
@@ -116,18 +117,18 @@ def _is_mask_of(path: Path, scan: Path) -> bool:
 
 def _look_at(path: Path, series: dict[tuple[str, str], _Series]) -> Iterator[Found]:
     """Add a DICOM file to its series; a file that is none is nobody's business."""
-    header = None
+    if path.name.lower().startswith("dicomdir"):
+        return
     try:
-        # Most archives hold lists and licences beside their slices.
-        if file_kind(path) != "dicom" or path.name.lower().startswith("dicomdir"):
-            if path.suffix.lower() == ".dcm":
-                yield Skipped(str(path), "not DICOM, whatever its name says; the series may lack a slice")
-            return
         with quiet():
-            header = read_header(Bundle(path.name, (path.name,), lambda _: path.open("rb")), path.name)
+            header = read_identity(path)
     except TumorspreadError as error:
         yield Skipped(str(path), str(error))
+        return
     if header is None:
+        # Most archives hold lists and licences beside their slices.
+        if path.suffix.lower() == ".dcm":
+            yield Skipped(str(path), "not DICOM, whatever its name says; the series may lack a slice")
         return
     if header.text("SOPClassUID") in CLASSES:
         yield Skipped(str(path), "contours or a segmentation; a CSV can name it as a mask")
@@ -139,8 +140,12 @@ def _add(path: Path, header: Header, series: dict[tuple[str, str], _Series]) -> 
     uid = header.text("SeriesInstanceUID")
     kind = "a scout" if header.is_localizer else f"no CT of slices ({header.text('Modality') or 'unknown'})"
     key = (uid, "" if header.is_ct_slice else kind)
-    own = series.setdefault(key, _Series(header.text("StudyInstanceUID"), header.is_ct_slice, kind))
-    status = path.stat()
+    if key not in series:
+        is_enhanced = header.text("SOPClassUID") in ENHANCED_CT_IMAGES
+        series[key] = _Series(header.text("StudyInstanceUID"), header.is_ct_slice, kind, is_enhanced)
+    own, status = series[key], path.stat()
+    own.patients.add(patient_of(header))
+    own.dates.add(date_of(header))
     own.files += 1
     own.size += status.st_size
     own.newest = max(own.newest, status.st_mtime_ns)
@@ -152,7 +157,7 @@ def _dicom_cases(root: Path, series: dict[tuple[str, str], _Series], all_series:
     for (uid, _), one in series.items():
         if not one.is_ct:
             yield Skipped(str(one.folder), f"{one.files} files: {one.kind}")
-        elif one.files < FEWEST_SLICES:
+        elif one.files < FEWEST_SLICES and not one.is_enhanced:
             yield Skipped(str(one.folder), f"{one.files} CT slices: no chest; expected {FEWEST_SLICES} at least")
         else:
             studies[one.study or uid][uid] = one
@@ -170,8 +175,7 @@ def _choose(own: dict[str, _Series]) -> str | None:
     folder = Path(os.path.commonpath([one.folder for one in own.values()]))
     try:
         with quiet():
-            first = folder / find_stack(folder).frames[0].file
-            header = read_header(Bundle(first.name, (first.name,), lambda _: first.open("rb")), first.name)
+            header = read_identity(folder / find_stack(folder).frames[0].file)
     except TumorspreadError:
         return None
     uid = "" if header is None else header.text("SeriesInstanceUID")
@@ -184,7 +188,21 @@ def _dicom_case(root: Path, uid: str, one: _Series, *, is_alone: bool) -> Case:
     if not is_alone:
         name = f"{name}_{uid[-12:]}"
     stamp = digest_of(f"{one.files} {one.size} {one.newest}")[:12]
-    return Case(safe_id(name), str(one.folder.absolute()), series=uid, stamp=stamp, size_bytes=one.size)
+    return Case(
+        safe_id(name),
+        str(one.folder.absolute()),
+        series=uid,
+        patient=_only(one.patients),
+        date=_only(one.dates),
+        stamp=stamp,
+        size_bytes=one.size,
+    )
+
+
+def _only(values: set[str]) -> str | None:
+    """What all slices agree on that say anything: of two patients in one series neither is the right one."""
+    known = values - {""}
+    return known.pop() if len(known) == 1 else None
 
 
 def size_and_stamp(scan: str, mask: str) -> tuple[int, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 from tumorspread.cohort.cases import Case
 from tumorspread.cohort.patients import write_patients
@@ -10,13 +13,37 @@ from tumorspread.cohort.place import Place
 from tumorspread.cohort.rows import Row, write_whole
 from tumorspread.cohort.run import collect
 from tumorspread.cohort.tables import write_tables
+from tumorspread.errors import OutputError
 
 # A page with more would take a browser minutes; the tables hold all.
 MOST_REPORTED = 50_000
+REPORT = "report.html"
 
 
 def write_outcome(place: Place) -> int:
-    """Write the tables and the report.
+    """Write the tables and the report in a process of its own: its libraries and the page take more than a client.
+
+    Args:
+        place: the cohort's folder.
+
+    Returns:
+        The number of rows; of more than `MOST_REPORTED` there is no report, and one that was there is taken away.
+
+    Raises:
+        OutputError: they cannot be written, or that process was ended.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as one:
+        try:
+            return one.submit(write_outcome_here, place).result()
+        except BrokenProcessPool as error:
+            raise OutputError(
+                f"{place.folder}: the process that writes tables and report was ended (out of memory?); the rows are "
+                "kept: start this command again"
+            ) from error
+
+
+def write_outcome_here(place: Place) -> int:
+    """Write the tables and the report in this process.
 
     Returns:
         The number of rows.
@@ -28,6 +55,9 @@ def write_outcome(place: Place) -> int:
     write_patients(place)
     if count <= MOST_REPORTED:
         write_report(collect(place), place)
+    else:
+        # One of fewer cases would be taken for theirs.
+        (place.folder / REPORT).unlink(missing_ok=True)
     return count
 
 
@@ -69,4 +99,4 @@ def write_report(rows: Iterator[tuple[Case, Row | None]], place: Place) -> None:
                 dice=measures.mask_dice,
             )
         )
-    write_whole(place.folder / "report.html", cohort_page(cases))
+    write_whole(place.folder / REPORT, cohort_page(cases))

@@ -83,6 +83,7 @@ def run_cases(
 
     Raises:
         NetworkError: the scheduler is gone. Started again, the run goes on.
+        WeightsError: a worker cannot use the weights.
         OutputError: the journal cannot be written.
     """
     place.prepare()

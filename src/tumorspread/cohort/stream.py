@@ -19,7 +19,7 @@ from tumorspread.cohort.place import Place
 from tumorspread.cohort.retry import TAKEN_WAIT_S, WAITS_S, Deaths, Limits, Waiting
 from tumorspread.cohort.rows import Row
 from tumorspread.cohort.work import STOP, Answer, Order, Work, do_order, set_aside, tokens
-from tumorspread.errors import NetworkError
+from tumorspread.errors import NetworkError, WeightsError
 
 # An order of quick cases takes about this long: the scheduler's own time, some ms an order, hardly counts then.
 ORDER_S = 0.5
@@ -79,6 +79,7 @@ class Stream:
 
         Raises:
             NetworkError: the scheduler is gone. The rows that have come are there; the same run started again goes on.
+            WeightsError: a worker cannot use the weights, so that each case would end in the same way.
         """
         self._fill(cases)
         while self._flying or len(self._waiting):
@@ -158,6 +159,9 @@ class Stream:
             self._waiting.add(answer.case, answer.tries, TAKEN_WAIT_S)
         elif answer.end == "not_begun":
             self._waiting.add(answer.case, answer.tries)
+        elif answer.end == "unfit":
+            self.drop()
+            raise WeightsError((answer.row.reason if answer.row else None) or "the weights cannot be used")
         else:
             yield from self._bury(answer.case, answer.tries, is_late=answer.end == "late")
 

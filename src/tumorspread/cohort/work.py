@@ -31,8 +31,6 @@ LOG = "log.txt"
 STOP = "stop."
 # What another try may get over. Of all else a second try would give the first one's answer.
 PASSING = (NetworkError, DownloadError, OutputError)
-# What the next run may find mended.
-MENDABLE = (*PASSING, WeightsError)
 _one_at_a_time = threading.Lock()
 
 
@@ -77,7 +75,10 @@ class Order:
     redo: bool = False
 
 
-End = Literal["row", "again", "taken", "died", "late", "not_begun"]
+End = Literal["row", "again", "taken", "died", "late", "not_begun", "unfit"]
+
+
+ENDS_ORDER = ("died", "late", "unfit")
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ class Answer:
         tries: the number of this try.
         end: `row`: there is one; `again`: it may work another time; `taken`: another run has it; `died`: the worker
             that had this order before died of it; `late`: of its time limit; `not_begun`: the run was
-            stopped before, or the order ended.
-        row: of `row`, and of `again` what it would be; None else.
+            stopped before, or the order ended; `unfit`: no case can be done with the weights on this worker.
+        row: of `row`, and of `again` and `unfit` what it would be; None else.
     """
 
     case: Case
@@ -100,13 +101,17 @@ class Answer:
 
 
 def do_order(order: Order, work: Work, place: Place) -> list[Answer]:
-    """Do the cases of an order; at one that a worker has died of it ends, so that this is known whatever comes next."""
+    """Do the cases of an order.
+
+    At one that a worker has died of it ends, so that this is known whatever comes next, and so it does
+    where the weights cannot be used.
+    """
     stop = place.claims / f"{STOP}{order.run}"
     answers: list[Answer] = []
     # A worker of somebody else's cluster may have several threads; one network takes all of its cores.
     with _one_at_a_time:
         for case, tries in order.cases:
-            if stop.exists() or any(answer.end in ("died", "late") for answer in answers):
+            if stop.exists() or any(answer.end in ENDS_ORDER for answer in answers):
                 answers.append(Answer(case, tries, "not_begun"))
             else:
                 answers.append(_do_case(case, tries, order, work, place))
@@ -158,6 +163,8 @@ def _try_case(case: Case, tries: int, order: Order, work: Work, place: Place) ->
         row = _row(case, tries, order.run, work, time.perf_counter() - start, measures)
         if told.reason is not None:
             row = replace(row, status="failed" if told.is_mendable else "refused", reason=told.reason, error=told.kind)
+            if told.is_unfit:
+                return Answer(case, tries, "unfit", row)
             if told.may_pass and tries < order.most_tries:
                 return Answer(case, tries, "again", row)
             _leave_log_only(folder)
@@ -206,6 +213,7 @@ class _Told:
     kind: str | None = None
     may_pass = False
     is_mendable = True
+    is_unfit = False
 
     def __enter__(self) -> Self:
         return self
@@ -217,8 +225,8 @@ class _Told:
             return True
         self.kind = kind.__name__
         if isinstance(error, TumorspreadError):
-            self.may_pass = isinstance(error, PASSING)
-            self.is_mendable = isinstance(error, MENDABLE)
+            self.may_pass = self.is_mendable = isinstance(error, PASSING)
+            self.is_unfit = isinstance(error, WeightsError)
             self.reason = " ".join(str(error).split())
         else:
             last = traceback.extract_tb(trace)[-1]
