@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from PIL import ImageFile
 from pypdf import PdfReader
 
 from tumorspread.errors import OutputError
@@ -13,7 +14,15 @@ from tumorspread.report.folder import write_analysis
 from tumorspread.report.page import report_page
 from tumorspread.report.pdf import check_pdf, write_pdf
 
-weasyprint = pytest.importorskip("weasyprint", exc_type=(ImportError, OSError))
+try:
+    check_pdf()
+except OutputError as missing:
+    pytest.skip(str(missing), allow_module_level=True)
+
+
+def test_what_weasyprint_allows_pictures_to_be_is_not_allowed_to_scans():
+    check_pdf()
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 @pytest.fixture(scope="module")
