@@ -6,6 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
+.PHONY: test-hundreds
 .PHONY: help setup demo test test-slow test-pacs test-cohort test-ddp test-cluster check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
 .PHONY: bench-dicom-reading bench-beneath bench-stages bench-tiles test-viewer test-browser bench-viewer bench-report
@@ -22,6 +23,7 @@ help:
 	@echo "make bench-viewer SCAN=FILE  an edit's recomputation, the bytes and seconds to the first slice"
 	@echo "make test-ddp     training in several processes and on two virtual machines against one process; minutes"
 	@echo "make test-cluster  a cohort on a Dask cluster over two virtual machines, and on a SLURM; minutes, as root"
+	@echo "make test-hundreds  a cohort of three hundred scans, fifteen of them broken in fifteen ways; a quarter of an hour"
 	@echo "make test-cohort  300 scans, 15 broken; workers, scheduler and client killed at three moments each; minutes"
 	@echo "make check        ruff, mypy --strict, import rules"
 	@echo "make msd-patches  train on the 2-D patches of MSD Task06_Lung and print the Dice on unseen patients"
@@ -88,6 +90,10 @@ test-ddp: setup
 # Needs root, iproute2, and apt-get install --no-install-recommends slurm-wlm munge; what is missing skips.
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster -rs tests
+
+# A quarter of an hour.
+test-hundreds: setup
+	$(BIN)/python -m pytest -m hundreds -rs tests/cohort
 
 test-cohort: setup
 	$(BIN)/python -m pytest -m cohort -rs tests/cohort

@@ -21,7 +21,7 @@ from tumorspread.model.predict import Predictor
 from tumorspread.scan.nifti import write_nifti
 from tumorspread.scan.volume import Volume
 
-pytestmark = [pytest.mark.slow, pytest.mark.cohort, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.hundreds, pytest.mark.timeout(1500)]
 
 WHOLE, DISTINCT, COMPARED = 285, 60, 20
 # A thorax of 17 x 24 x 34 voxels at half its size fits into one window of the network: a second of one core.
