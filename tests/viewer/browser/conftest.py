@@ -117,6 +117,10 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     _measure("markers", scan, mask, results, scans)
     _measure("markers-turned", turned(scan), turned(mask), results, scans)
     _measure("large", enlarged(chest.scan), enlarged(chest.mask), results, scans)
+    # What `analyse --probability` leaves, in percent: next to nothing but for one block at the left.
+    percent = np.full(markers()[0].shape, 3, np.uint8)
+    percent[18:30, 26:38, -14:-4] = 100
+    tumorspread.write_nifti(scan.with_voxels(percent), results / "markers" / "probability.nii.gz")
     with serving(results) as url:
         yield Desk(url, results, scans)
 

@@ -138,3 +138,17 @@ def test_a_name_is_asked_for_once(show: Show) -> None:
     page.locator("#history-section > summary").click()
     assert page.locator("#history li").count() == 2
     assert "Dr Eve" in page.locator("#history li").first.inner_text()
+
+
+def test_the_probability_layer_colours_what_is_likely_and_leaves_the_rest_alone(show: Show) -> None:
+    page = show("markers")
+    page.select_option("#layout", "axial")
+    before = picture(page, "without-probability").astype(int)
+    with page.expect_response("**/probability.nii.gz"):
+        page.locator("#probability").check()
+    page.wait_for_timeout(1500)
+    changed = np.abs(picture(page, "probability").astype(int) - before).max(axis=2) > 40
+    columns = np.nonzero(changed)[1]
+    # Radiological convention: the patient's left is at the right.
+    assert columns.min() > changed.shape[1] / 2
+    assert 0.005 < changed.mean() < 0.1

@@ -174,7 +174,9 @@ export class Scene {
     if (this.nv.volumes.length > 1) this.nv.removeVolume(this.nv.volumes[1]);
     if (bytes === null) return;
     const image = await NVImage.loadFromUrl({
-      url: bytes.buffer, name: "probability.nii.gz", colormap: "viridis", cal_min: 0.1, cal_max: 1, opacity: 0.6,
+      url: bytes.buffer, name: "probability.nii.gz", colormap: "viridis", opacity: 0.6,
+      // Whole percent; below ten the scan alone is seen.
+      cal_min: 10, cal_max: 100,
     });
     this.nv.addVolume(image);
   }
