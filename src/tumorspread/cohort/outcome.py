@@ -10,9 +10,10 @@ from concurrent.futures.process import BrokenProcessPool
 from tumorspread.cohort.cases import Case
 from tumorspread.cohort.patients import write_patients
 from tumorspread.cohort.place import Place
-from tumorspread.cohort.rows import Row, write_whole
+from tumorspread.cohort.rows import Row
 from tumorspread.cohort.run import collect
 from tumorspread.cohort.tables import write_tables
+from tumorspread.data.cases import write_text
 from tumorspread.errors import OutputError
 
 # A page with more would take a browser minutes; the tables hold all.
@@ -99,4 +100,4 @@ def write_report(rows: Iterator[tuple[Case, Row | None]], place: Place) -> None:
                 dice=measures.mask_dice,
             )
         )
-    write_whole(place.folder / REPORT, cohort_page(cases))
+    write_text(place.folder / REPORT, cohort_page(cases))

@@ -6,7 +6,6 @@ A line that a crash has torn is passed over: the row also stands in the case's r
 from __future__ import annotations
 
 import json
-import os
 from array import array
 from collections.abc import Iterator
 from contextlib import suppress
@@ -256,20 +255,3 @@ def _key(case: str, settings: str, stamp: str) -> str:
 def _short(text: str) -> int:
     """64 bits of its hash: two of a million differ with a probability of 1 - 3e-8."""
     return int(digest_of(text)[:16], 16)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
