@@ -161,7 +161,13 @@ def one_line(url: str) -> Iterator[None]:
         raise NetworkError(f"{url}: not an answer of DICOMweb ({type(error).__name__})") from error
 
 
+def values(one: Any, tag: str) -> list[str]:
+    """The values of an attribute in DICOM JSON (PS3.18 annex F), by its tag in hex; none where it is not there."""
+    attribute = one.get(tag) if isinstance(one, dict) else None
+    found = attribute.get("Value") if isinstance(attribute, dict) else None
+    return [str(text) for text in found if text is not None] if isinstance(found, list) else []
+
+
 def value(one: Any, tag: str) -> str:
-    """The first value of an attribute in DICOM JSON (PS3.18 annex F), by its tag in hex; empty where there is none."""
-    values = one.get(tag, {}).get("Value") if isinstance(one, dict) else None
-    return str(values[0]) if values else ""
+    """The first of `values`; empty where there is none."""
+    return next(iter(values(one, tag)), "")
