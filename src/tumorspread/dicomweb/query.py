@@ -16,8 +16,8 @@ from tumorspread.errors import DatasetError, NetworkError, ReadError
 from tumorspread.scan.bundle import plain
 from tumorspread.scan.dicom_values import is_uid
 
-# What the last part of a DICOMweb address is called, in small letters; of a file or folder it seldom is.
-_ENDS = ("studies", "dicom-web", "dicomweb")
+# What the last part of a service's address is called most often, in small letters; no file or folder is.
+_SERVICES = ("dicom-web", "dicomweb")
 # Asked for at once; a server may give fewer.
 PAGE = 200
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
@@ -78,8 +78,10 @@ def is_query(address: str) -> bool:
     >>> is_query("http://host/dicom-web"), is_query("https://host/rs/studies?PatientID=7"), is_query("http://host/ct.csv")
     (True, True, False)
     """
-    path = address.partition("?")[0].partition("#")[0].rstrip("/").lower()
-    return path.startswith(("http://", "https://")) and path.rpartition("/")[2] in _ENDS
+    scheme, _, rest = address.partition("?")[0].partition("#")[0].partition("://")
+    _, _, path = rest.rstrip("/").partition("/")
+    last = path.rpartition("/")[2]
+    return scheme.lower() in ("http", "https") and (last == "studies" or last.lower() in _SERVICES)
 
 
 def parse_query(address: str) -> Query:
