@@ -97,8 +97,7 @@ def cohort(
       tumorspread cohort scans/ -o study --dry-run
       tumorspread cohort scans/ -o study --workers 4
       tumorspread cohort study.csv -o study --slurm slurm.toml
-      tumorspread cohort 'https://pacs.example/dicom-web/studies?StudyDate=20200101-20201231&ModalitiesInStudy=CT' \
-        -o study --header-env PACS_HEADER
+      tumorspread cohort 'https://pacs.example/dicom-web/studies?StudyDate=20200101-20201231' -o study
     """
     from tumorspread.cohort.analysis import CaseAnalysis
     from tumorspread.cohort.discovery import find_cases
