@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tumorspread.cli.options import (
+    Authority,
     Device,
     Engine,
+    HeaderEnv,
+    HeaderFile,
     OperatingPoint,
     OutFolder,
     Precision,
@@ -37,7 +40,10 @@ LOG_EVERY_S = 60.0
 
 def cohort(
     source: Annotated[
-        str, typer.Argument(help="Folder of scans, CSV with the column scan, or an address.", metavar="INPUT")
+        str,
+        typer.Argument(
+            help="Folder of scans, CSV with the column scan, DICOMweb query, or an address.", metavar="INPUT"
+        ),
     ],
     out: OutFolder,
     weights: Annotated[
@@ -67,6 +73,9 @@ def cohort(
     all_series: Annotated[
         bool, typer.Option("--all-series", help="Each CT series of a study, not only the best one.")
     ] = False,
+    header_file: HeaderFile = None,
+    header_env: HeaderEnv = None,
+    ca: Authority = None,
     threshold: Threshold = None,
     point: OperatingPoint = "balanced",
     dust: Annotated[float, typer.Option(help="Leave out pieces of less mm3; a ball of 3 mm has 14.1.", min=0)] = 14.1,
@@ -88,6 +97,8 @@ def cohort(
       tumorspread cohort scans/ -o study --dry-run
       tumorspread cohort scans/ -o study --workers 4
       tumorspread cohort study.csv -o study --slurm slurm.toml
+      tumorspread cohort 'https://pacs.example/dicom-web/studies?StudyDate=20200101-20201231&ModalitiesInStudy=CT' \
+        -o study --header-env PACS_HEADER
     """
     from tumorspread.cohort.analysis import CaseAnalysis
     from tumorspread.cohort.discovery import find_cases
@@ -97,6 +108,7 @@ def cohort(
     from tumorspread.cohort.retry import Limits
     from tumorspread.cohort.run import Options, check_folder
     from tumorspread.cohort.settings import Settings, weights_digest
+    from tumorspread.dicomweb.server import Credentials
 
     if sum(one is not None for one in (scheduler, slurm, kubernetes)) > 1:
         raise TumorspreadError("--scheduler, --slurm and --kubernetes are three ways to one thing; give one of them")
@@ -104,17 +116,25 @@ def cohort(
         weights, weights_digest(weights), threshold, point, dust, split, tilt, engine=engine, precision=precision
     )
     where = Workers(workers, max_ram, gpus, scheduler, slurm, kubernetes)
+    credentials = Credentials(_absolute(header_file), header_env, _absolute(ca))
     place = Place(out.absolute(), to)
     check_folder(out)
     place.prepare()
-    plan = make_plan(find_cases(source, all_series=all_series), place, settings.digest, redo=redo)
+    plan = make_plan(
+        find_cases(source, all_series=all_series, credentials=credentials), place, settings.digest, redo=redo
+    )
     _print_plan(plan, where)
     if dry_run:
         return
-    work = CaseAnalysis(settings, _machine(where, device, threads))
+    work = CaseAnalysis(settings, _machine(where, device, threads), credentials)
     options = Options(Limits(tries, longest_s=60 * timeout), redo, {"GPU": 1} if device == "cuda" else {})
     ended = _run(where, work, place, plan, options)
     _finish(ended, place, out)
+
+
+def _absolute(path: Path | None) -> Path | None:
+    """The same for workers, which are in another folder."""
+    return None if path is None else path.absolute()
 
 
 def _machine(where: Workers, device: str | None, threads: int | None) -> Machine:
@@ -139,9 +159,9 @@ def _print_plan(plan: Plan, where: Workers) -> None:
     print_table(("what", "number", "why"), rows)
     workers = this_machine(where).workers if where.is_local else where.workers or 1
     basis = "as measured so far" if plan.is_measured else "a chest takes 8 s on a core; yours may differ"
-    say(
-        f"about {span(plan.seconds(workers))} on {workers} workers ({basis}); {plan.size_bytes / 2**30:.3g} GiB to read"
-    )
+    # An archive does not say how large its files are.
+    size = f"; {plan.size_bytes / 2**30:.3g} GiB to read" if plan.size_bytes else ""
+    say(f"about {span(plan.seconds(workers))} on {workers} workers ({basis}){size}")
 
 
 def _run(where: Workers, work: CaseAnalysis, place: Place, plan: Plan, options: Options) -> Ended:

@@ -87,3 +87,12 @@ Changes = Annotated[
 RecipeName = Annotated[
     str | None, typer.Option(help="A TOML file, or a recipe of the package: 2d, 3d, lung, demo, msd-patches.")
 ]
+HeaderFile = Annotated[
+    Path | None, typer.Option(help="File with a header line, such as `Authorization: Bearer TOKEN`.", metavar="FILE")
+]
+HeaderEnv = Annotated[
+    str | None, typer.Option(help="Name of an environment variable that holds such a line.", metavar="NAME")
+]
+Authority = Annotated[
+    Path | None, typer.Option("--ca", help="PEM file of the authority of the server's certificate.", metavar="FILE")
+]

@@ -5,7 +5,6 @@ Everything heavy is imported inside the verbs, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from pathlib import Path
@@ -13,24 +12,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tumorspread.cli.options import Device, Engine, MaxRam, OperatingPoint, Precision, Rtstruct, Threads
+from tumorspread.cli.options import (
+    Authority,
+    Device,
+    Engine,
+    HeaderEnv,
+    HeaderFile,
+    MaxRam,
+    OperatingPoint,
+    Precision,
+    Rtstruct,
+    Threads,
+)
 from tumorspread.cli.terminal import say
 from tumorspread.errors import NetworkError
 
 if TYPE_CHECKING:
-    from tumorspread.pacs.dicomweb import Server
     from tumorspread.pacs.tls import TlsFiles
 
 Url = Annotated[str, typer.Argument(help="Base address of the DICOMweb service, such as https://pacs/dicom-web.")]
-HeaderFile = Annotated[
-    Path | None, typer.Option(help="File with a header line, such as `Authorization: Bearer TOKEN`.", metavar="FILE")
-]
-HeaderEnv = Annotated[
-    str | None, typer.Option(help="Name of an environment variable that holds such a line.", metavar="NAME")
-]
-Authority = Annotated[
-    Path | None, typer.Option("--ca", help="PEM file of the authority of the server's certificate.", metavar="FILE")
-]
 
 
 def listen(
@@ -131,9 +131,10 @@ def fetch(
       tumorspread fetch https://pacs.example/dicom-web --study 1.2.3 -o ct --header-env PACS_HEADER
       tumorspread fetch http://127.0.0.1:8042/dicom-web --study 1.2.3 --series 1.2.3.4 -o ct
     """
-    from tumorspread.pacs.dicomweb import fetch as run
+    from tumorspread.dicomweb.server import Credentials
+    from tumorspread.dicomweb.transfer import fetch as run
 
-    files = run(_server(url, header_file, header_env, ca), study, out, series=series)
+    files = run(Credentials(header_file, header_env, ca).server(url), study, out, series=series)
     say(f"wrote {out}: {len(files)} files")
 
 
@@ -150,9 +151,10 @@ def store(
     Example:
       tumorspread store https://pacs.example/dicom-web result/seg.dcm result/report-sr.dcm --header-file header.txt
     """
-    from tumorspread.pacs.dicomweb import store as run
+    from tumorspread.dicomweb.server import Credentials
+    from tumorspread.dicomweb.transfer import store as run
 
-    count = run(_server(url, header_file, header_env, ca), files)
+    count = run(Credentials(header_file, header_env, ca).server(url), files)
     say(f"stored {count} files")
 
 
@@ -171,21 +173,3 @@ def _stop_by_signal() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     return stop
-
-
-def _server(url: str, header_file: Path | None, header_env: str | None, authority: Path | None) -> Server:
-    from tumorspread.pacs.dicomweb import Server, parse_header
-
-    if header_file is not None and header_env is not None:
-        raise NetworkError("--header-file and --header-env both name the header; give one of them")
-    text = None
-    if header_file is not None:
-        try:
-            text = header_file.read_text(encoding="ascii")
-        except (OSError, ValueError) as error:
-            raise NetworkError(f"{header_file}: cannot be read as one line of text") from error
-    if header_env is not None:
-        text = os.environ.get(header_env)
-        if text is None:
-            raise NetworkError(f"--header-env {header_env}: there is no such environment variable")
-    return Server(url, None if text is None else parse_header(text), authority)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from tumorspread.cohort.columns import lesion_cells
 from tumorspread.cohort.place import at_hand
 from tumorspread.cohort.rows import Measures
 from tumorspread.cohort.settings import Machine, Settings
+from tumorspread.dicomweb.server import Credentials
 from tumorspread.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -30,10 +32,12 @@ class CaseAnalysis:
     Attributes:
         settings: what the numbers depend on.
         machine: how the worker does it.
+        credentials: for a DICOMweb server: each worker looks for itself what stands there, so that no secret travels.
     """
 
     settings: Settings
     machine: Machine = field(default_factory=Machine)
+    credentials: Credentials = field(default_factory=Credentials)
 
     @property
     def digest(self) -> str:
@@ -60,7 +64,7 @@ class CaseAnalysis:
         from tumorspread.scan.read import read
 
         predictor = load_predictor(self.settings, self.machine)
-        with _fetched(case) as scan:
+        with _fetched(case, self.credentials, folder) as scan:
             volume = read(scan, series=case.series, tilt=self.settings.tilt)
             analysis = analyse(
                 volume,
@@ -77,9 +81,22 @@ class CaseAnalysis:
 
 
 @contextmanager
-def _fetched(case: Case) -> Iterator[Path]:
-    with at_hand(case.scan) as scan:
-        yield scan
+def _fetched(case: Case, credentials: Credentials, folder: Path) -> Iterator[Path]:
+    """The scan as a path; what comes from a server lies in the case's own folder for the block."""
+    if case.study is None:
+        with at_hand(case.scan) as scan:
+            yield scan
+        return
+    from tumorspread.dicomweb.transfer import fetch
+
+    # Not where temporary files are: the next run clears this folder after a kill -9.
+    come = folder / "scan"
+    try:
+        fetch(credentials.server(case.scan), case.study, come, series=case.series)
+        yield come / str(case.series)
+    finally:
+        if come.exists():
+            shutil.rmtree(come)
 
 
 @cache

@@ -73,17 +73,28 @@ class _Stop:
 
 def patient_of(header: Header) -> str:
     """PatientID; empty where there is none, or one that no archive gives."""
-    name = _text(header, "PatientID")
-    return name if name.isprintable() and len(name) <= MOST_LETTERS else ""
+    return name_of(_text(header, "PatientID"))
+
+
+def name_of(text: str) -> str:
+    """A PatientID as it may stand in a table; empty where no archive gives such a one."""
+    return text if text.isprintable() and len(text) <= MOST_LETTERS else ""
 
 
 def date_of(header: Header) -> str:
     """Date of the study, or else of the acquisition, as YYYY-MM-DD; empty where there is none."""
     for keyword in ("StudyDate", "AcquisitionDate"):
-        text = _text(header, keyword)
-        with suppress(ValueError):
-            if len(text) == 8 and text.isdecimal():
-                return date.fromisoformat(text).isoformat()
+        day = day_of(_text(header, keyword))
+        if day:
+            return day
+    return ""
+
+
+def day_of(text: str) -> str:
+    """A value of type DA (PS3.5 6.2) as YYYY-MM-DD; empty where it is none."""
+    with suppress(ValueError):
+        if len(text) == 8 and text.isdecimal():
+            return date.fromisoformat(text).isoformat()
     return ""
 
 

@@ -39,10 +39,10 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from tumorspread.errors import NetworkError, OutputError, ReadError
 from tumorspread.pacs.commitment import Commitment
 from tumorspread.pacs.queue import Queue
-from tumorspread.pacs.series import is_uid
 from tumorspread.pacs.tls import SILENCE_S
 from tumorspread.scan.bundle import Bundle, plain
 from tumorspread.scan.dicom_frames import read_dataset
+from tumorspread.scan.dicom_values import is_uid
 from tumorspread.scan.quiet import quiet
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -10,10 +9,6 @@ from pathlib import Path
 
 from tumorspread.durable import make_folder, sync_folder, write_file
 from tumorspread.pacs.record import Record, digest, read_record
-
-# PS3.5 section 9.1, with the leading zeros that some scanners write; nothing that means something in a path.
-UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-MAX_UID = 64
 
 
 @dataclass(eq=False)
@@ -107,8 +102,3 @@ def load_series(folder: Path, unfinished: Path) -> Series:
     if series.sizes and series.digest != series.record.slices and series.record.state != "received":
         series.keep(Record(caller=series.record.caller, sent=series.record.sent))
     return series
-
-
-def is_uid(text: str) -> bool:
-    """Whether the text is a UID, and so safe as a file's name."""
-    return len(text) <= MAX_UID and UID.fullmatch(text) is not None

@@ -26,6 +26,9 @@ HEADER_TAGS = [
     "LossyImageCompression", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 
+# PS3.5 section 9.1, with the leading zeros that some scanners write; nothing that means something in a path.
+UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+MAX_UID = 64
 _CODE = re.compile(r"[\w .\\/()+;-]{0,64}", re.ASCII)
 _QUOTED = re.compile(r"""'[^']*'?|"[^"]*"?""")
 
@@ -91,3 +94,8 @@ def value_of(dataset: Any, keyword: str) -> Any:
             if value is not None:
                 return value
     return dataset.get(keyword)
+
+
+def is_uid(text: str) -> bool:
+    """Whether the text is a UID, and so safe as a file's name."""
+    return len(text) <= MAX_UID and UID.fullmatch(text) is not None
