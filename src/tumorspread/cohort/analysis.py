@@ -60,7 +60,7 @@ class CaseAnalysis:
         from tumorspread.scan.read import read
 
         predictor = load_predictor(self.settings, self.machine)
-        with _fetched(case) as scan:
+        with fetched(case) as scan:
             volume = read(scan, series=case.series, tilt=self.settings.tilt)
             analysis = analyse(
                 volume,
@@ -77,7 +77,13 @@ class CaseAnalysis:
 
 
 @contextmanager
-def _fetched(case: Case) -> Iterator[Path]:
+def fetched(case: Case) -> Iterator[Path]:
+    """The scan of a case as a path, there for the block.
+
+    Raises:
+        DownloadError, NetworkError: it cannot be fetched.
+        ReadError: there is nothing there.
+    """
     with at_hand(case.scan) as scan:
         yield scan
 

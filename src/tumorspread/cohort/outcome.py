@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 
+from tumorspread.cohort.apart import run_apart
 from tumorspread.cohort.cases import Case
 from tumorspread.cohort.patients import write_patients
 from tumorspread.cohort.place import Place
@@ -14,7 +12,6 @@ from tumorspread.cohort.rows import Row
 from tumorspread.cohort.run import collect
 from tumorspread.cohort.tables import write_tables
 from tumorspread.data.cases import write_text
-from tumorspread.errors import OutputError
 
 # A page with more would take a browser minutes; the tables hold all.
 MOST_REPORTED = 50_000
@@ -33,14 +30,7 @@ def write_outcome(place: Place) -> int:
     Raises:
         OutputError: they cannot be written, or that process was ended.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as one:
-        try:
-            return one.submit(write_outcome_here, place).result()
-        except BrokenProcessPool as error:
-            raise OutputError(
-                f"{place.folder}: the process that writes tables and report was ended (out of memory?); the rows are "
-                "kept: start this command again"
-            ) from error
+    return run_apart(write_outcome_here, "writes tables and report", place)
 
 
 def write_outcome_here(place: Place) -> int:
