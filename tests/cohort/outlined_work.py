@@ -9,8 +9,12 @@ from pathlib import Path
 from tumorspread.cohort.cases import Case
 from tumorspread.cohort.following import PatientFollowUp
 from tumorspread.cohort.rows import Measures
+from tumorspread.followup import alignment
 from tumorspread.pipeline import measure
 from tumorspread.scan.nifti import write_nifti
+
+# Demons of few rounds: these chests lie where they lay.
+QUICK_LEVELS = ((4, 8),)
 
 
 @dataclass(frozen=True)
@@ -40,4 +44,5 @@ class LoggedFollowUp(PatientFollowUp):
             log.write(f"{case.id}\n")
         if case.id == self.ended:
             os.kill(os.getpid(), 9)
+        alignment.LEVELS = QUICK_LEVELS
         return super().__call__(case, folder)

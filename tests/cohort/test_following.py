@@ -9,7 +9,7 @@ from itertools import groupby
 
 import numpy as np
 import pytest
-from outlined_work import LoggedFollowUp, OutlinedWork
+from outlined_work import QUICK_LEVELS, LoggedFollowUp, OutlinedWork
 
 from tumorspread.cli import main
 from tumorspread.cohort.cases import Case
@@ -21,6 +21,7 @@ from tumorspread.cohort.plan import make_plan
 from tumorspread.cohort.rows import Journal, Measures, Row
 from tumorspread.cohort.run import Options, run_cases
 from tumorspread.data.phantom import PhantomConfig, make_phantom
+from tumorspread.followup import alignment
 from tumorspread.followup.record import FollowUp
 from tumorspread.scan.nifti import write_nifti
 from tumorspread.scan.volume import Volume
@@ -120,6 +121,7 @@ def test_patients_are_followed_as_by_the_command_alone_and_again_only_where_a_sc
     places = [f"{place.folder / 'cases' / name},{scans / f'ct{n}.nii.gz'}" for n, name in enumerate(("a1", "a2"))]
     argv = ["tumorspread", "follow", *places, "-o", str(alone), "--dates", f"{DAYS[0]},{DAYS[1]}"]
     monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(alignment, "LEVELS", QUICK_LEVELS)
     main()
     assert comparable(place.folder / "patients" / "anna") == comparable(alone)
 
