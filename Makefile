@@ -67,7 +67,7 @@ PROCESSES ?= 2
 
 # A process that dies ends the run and names its test: with restarts, xdist has waited for ever for the tests it had.
 test: setup
-	$(BIN)/python -m pytest -m "not slow" -n $(PROCESSES) --dist loadfile --max-worker-restart 0
+	$(BIN)/python -m pytest -m "not slow" --durations 15 -n $(PROCESSES) --dist loadfile --max-worker-restart 0
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -15,6 +15,7 @@ from tumorspread.cli import main
 from tumorspread.cohort.analysis import CaseAnalysis
 from tumorspread.cohort.cases import Case, Skipped
 from tumorspread.cohort.discovery import find_cases
+from tumorspread.cohort.following import PatientFollowUp, follow_patients
 from tumorspread.cohort.plan import make_plan
 from tumorspread.cohort.retry import Limits
 from tumorspread.cohort.run import Options, collect, run_cases
@@ -222,6 +223,28 @@ def test_a_server_that_dies_midway_costs_only_time_and_the_secret_is_nowhere(
     assert len(files) > 10
     assert not [path for path in files if b"hush" in path.read_bytes() or path.suffix == ".dcm"]
     assert not list(place.unfinished.iterdir())
+
+
+def test_a_patient_with_two_dates_in_an_archive_is_followed_and_his_scans_are_fetched_for_it(
+    client, place, web, header, settings
+):
+    web.secret = SECRET
+    for date in ("20240502", "20240901"):
+        web.add(make_chest(1, date=date))
+    place.prepare()
+    work = CaseAnalysis(settings, Machine(threads=1, device="cpu"), header)
+    make_plan(find_cases(f"{web.url}/dicom-web", credentials=header), place, work.digest)
+    assert run_cases(client, work, place, 2).failed == 0
+    ended = follow_patients(client, PatientFollowUp(place, threads=1, credentials=header))
+    assert ended is not None
+    assert (ended.rows, ended.failed) == (1, 0)
+    ((case, row),) = collect(place.patients)
+    assert (case.id, row.status) == ("anna", "done"), row.reason
+    first, second = row.measures.visits
+    assert (first["lung_dice_after"], first["case"] == second["case"]) == (None, False)
+    assert second["lung_dice_after"] == pytest.approx(1, abs=0.02)  # the same chest
+    assert not list(place.folder.rglob("*.dcm"))
+    assert not list(place.patients.unfinished.iterdir())
 
 
 def findings_of(slices, settings, tmp_path):

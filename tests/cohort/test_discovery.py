@@ -10,8 +10,8 @@ from tumorspread.cohort import headers
 from tumorspread.cohort.cases import Case, Skipped, safe_id
 from tumorspread.cohort.discovery import find_cases
 from tumorspread.cohort.patients import write_patients
-from tumorspread.cohort.rows import Row
-from tumorspread.cohort.tables import write_tables
+from tumorspread.cohort.plan import make_plan
+from tumorspread.cohort.rows import Journal, Row
 from tumorspread.errors import DatasetError
 from tumorspread.scan.nifti import write_nifti
 from tumorspread.scan.volume import Volume
@@ -165,8 +165,11 @@ def test_the_visits_of_a_patient_in_a_dicom_tree_stand_in_order_in_the_table_of_
         save_visit(tmp_path / "in" / name, each(PatientID=patient, StudyDate=day))
     cases, _ = split(find_cases(str(tmp_path / "in")))
     place.prepare()
-    rows = [(case, Row(case.id, "done", patient=case.patient, date=case.date)) for case in cases]
-    write_tables(iter(rows), place)
+    make_plan(cases, place, "any")
+    journal = Journal(place.journal, "run")
+    for case in cases:
+        journal.append(Row(case.id, "done"))
+    journal.close()
     assert write_patients(place) == 2
     lines = [line.split(",")[:5] for line in (place.folder / "patients.csv").read_text().splitlines()[1:]]
     assert lines == [

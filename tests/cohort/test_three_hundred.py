@@ -1,48 +1,28 @@
-"""Three hundred scans by the command, fifteen of them broken: every row once, the numbers of a plain loop."""
+"""Three hundred scans by the command, fifteen of them broken: every row once, the numbers of a plain loop.
+
+The others are parts of real chests where those are at hand, and else phantoms.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from broken_scans import write_broken
+from whole_scans import write_whole_scans
 
 import tumorspread
-from tumorspread.data.phantom import PhantomConfig, make_phantom
 from tumorspread.model.predict import Predictor
-from tumorspread.scan.nifti import write_nifti
-from tumorspread.scan.volume import Volume
 
-pytestmark = [pytest.mark.slow, pytest.mark.hundreds, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.hundreds, pytest.mark.timeout(2400)]
 
-WHOLE, DISTINCT, COMPARED = 285, 60, 20
-# A thorax of 17 x 24 x 34 voxels at half its size fits into one window of the network: a second of one core.
-CONFIG, SHRUNK = PhantomConfig(spacing_mm=(12.0, 10.0, 10.0), vessels=3), 0.5
-# Of this phantom, so coarse, no lungs are found, and it is rightly refused.
-WITHOUT_LUNGS = 34
-
-
-def write_whole_scans(folder: Path) -> dict[str, Path]:
-    """Phantoms, each copied under several names."""
-    folder.mkdir(parents=True)
-    made = []
-    for seed in (seed for seed in range(DISTINCT + 1) if seed != WITHOUT_LUNGS):
-        scan = make_phantom(seed, CONFIG).scan
-        affine = np.diag([SHRUNK, SHRUNK, SHRUNK, 1.0]) @ scan.affine
-        made.append(folder / f"made{seed:02}.nii.gz")
-        write_nifti(Volume(scan.voxels, affine), made[-1])
-    scans = {f"case{number:03}": folder / f"case{number:03}.nii.gz" for number in range(WHOLE)}
-    for number, path in enumerate(scans.values()):
-        shutil.copyfile(made[number % DISTINCT], path)
-    return scans
+WHOLE, COMPARED = 285, 20
 
 
 def write_list(path: Path, scans: dict[str, Path]) -> None:
@@ -69,7 +49,7 @@ def comparable(findings: str) -> dict:
 
 
 def test_three_hundred_scans_fifteen_of_them_broken_are_three_hundred_rows_with_the_numbers_of_a_plain_loop(tmp_path):
-    whole, broken = write_whole_scans(tmp_path / "whole"), write_broken(tmp_path / "broken")
+    whole, broken = write_whole_scans(tmp_path / "whole", WHOLE), write_broken(tmp_path / "broken")
     scans = whole | {name: path for name, (path, _) in broken.items()}
     # A broken one in every twentieth place.
     names = sorted(whole)

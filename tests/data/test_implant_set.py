@@ -130,6 +130,12 @@ def test_the_diaphragm_is_raised_where_that_is_asked_for(config):
         assert raised_ml < 0.99 * plain_ml
 
 
+def test_scans_show_a_part_of_the_chest_where_that_is_asked_for(config):
+    same_size = replace(config, acquisition=AcquisitionConfig(slice_mm=(0.0,), size=(1.0, 1.0)), empty_p=1.0)
+    whole, part = ([make_case(n, replace(same_size, cropped_p=p), None).scan for n in range(4)] for p in (0.0, 1.0))
+    assert sum(one.voxels.size for one in part) < 0.8 * sum(one.voxels.size for one in whole)
+
+
 def test_a_set_is_a_data_set_and_goes_on_where_it_stopped(config, tmp_path):
     out, seen = tmp_path / "set", []
     write_implants(out, 3, config, progress=lambda done, count: seen.append((done, count)))

@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from tumorspread.data.phantom import PhantomConfig, make_phantom
+from tumorspread.followup import alignment
 from tumorspread.followup.registration import register, unregistered
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.scan.read import read, read_mask
@@ -49,6 +50,14 @@ def test_a_patient_that_was_moved_is_found_to_a_millimetre(chest, degrees):
     assert np.percentile(errors, 95) < 2.0
     assert found.dice_after > 0.97
     assert found.remarks == ()
+
+
+def test_scans_are_registered_alike_each_time(chest, monkeypatch):
+    monkeypatch.setattr(alignment, "LEVELS", ((4, 4),))
+    later, lungs = turned(chest, 7.0), lungs_of(chest)
+    one, other = (register(later, chest, later.with_voxels(lungs.voxels), lungs) for _ in range(2))
+    place = later.to_world((30.0, 40.0, 40.0))
+    assert one.map_points(place) == pytest.approx(other.map_points(place), abs=1e-6)
 
 
 @pytest.mark.parametrize("part", [slice(0, 30), slice(38, None)], ids=["bases", "apices"])

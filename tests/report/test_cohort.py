@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from tumorspread.errors import MaskError
-from tumorspread.report.cohort import ROWS_A_PAGE, CohortCase, cohort_page, thumbnail
+from tumorspread.report.cohort import ROWS_A_PAGE, CohortCase, FollowedPatient, cohort_page, thumbnail
 from tumorspread.report.cohort_case import rank_cases, volume_limits_ml
 from tumorspread.report.cohort_courses import patient_courses
 from tumorspread.report.cohort_figures import agreement
+from tumorspread.report.cohort_followup import worst_first
 from tumorspread.scan.volume import Volume
 
 
@@ -214,3 +215,20 @@ def test_the_table_sorts_searches_filters_and_turns_pages(browser_page, tmp_path
     browser_page.locator("#concern").select_option("failed")
     assert column(2) == ["broken"]
     assert errors == []
+
+
+def test_followed_patients_are_shown_with_progression_and_new_lesions_first():
+    found = [
+        FollowedPatient("stable", 2, 91, "SD", 0, 4.0, False),
+        FollowedPatient("unknown", 2, 91, None, 0, None, None, ("check the matches",)),
+        FollowedPatient("grown", 2, 91, "PD", 0, 300.0, True),
+        FollowedPatient("spread", 3, 182, "PD", 2, 5.0, True, report="patients/spread/report.html"),
+        FollowedPatient("<b>gone", 2, 91, "CR", 0, -100.0, None),
+    ]
+    assert [one.patient for one in worst_first(found)] == ["spread", "grown", "stable", "<b>gone", "unknown"]
+    html = cohort_page([case("a")], followed=found)
+    assert (
+        html.index(">spread</a>") < html.index("grown") < html.index("+4 (within error)") < html.index("&lt;b&gt;gone")
+    )
+    assert Hrefs(html).found[-1] == "patients/spread/report.html"
+    assert "Followed patients" not in cohort_page([case("a")])

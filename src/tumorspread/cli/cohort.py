@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,7 @@ from tumorspread.errors import TumorspreadError
 if TYPE_CHECKING:
     from tumorspread.cohort.analysis import CaseAnalysis
     from tumorspread.cohort.engine import Engine as Workers
+    from tumorspread.cohort.following import PatientFollowUp
     from tumorspread.cohort.place import Place
     from tumorspread.cohort.plan import Plan
     from tumorspread.cohort.progress import Progress
@@ -70,6 +72,9 @@ def cohort(
     redo: Annotated[bool, typer.Option("--redo", help="Do again what was refused or set aside too.")] = False,
     tries: Annotated[int, typer.Option(help="Of a case, where the reason may pass.", min=1)] = 3,
     timeout: Annotated[float, typer.Option(help="Minutes after which a case is given up.", min=0.01)] = 60.0,
+    follow_up: Annotated[
+        bool, typer.Option("--follow-up/--no-follow-up", help="Follow the patients with several dates.")
+    ] = True,
     all_series: Annotated[
         bool, typer.Option("--all-series", help="Each CT series of a study, not only the best one.")
     ] = False,
@@ -89,8 +94,9 @@ def cohort(
     """Analyse all scans of a study, on this machine or a cluster.
 
     One scan is one result folder and one row, whatever happens to it. Started again, it does only what is missing or
-    was made of other files, weights or settings. Writes cases/, cohort.csv, cohort.parquet, lesions.parquet,
-    patients.csv and report.html into the folder. Ctrl-C lets the running scans end; twice drops them.
+    was made of other files, weights or settings. Patients with scans of several dates are then followed as
+    `tumorspread follow` does. Writes cases/, patients/, cohort.csv, cohort.parquet, lesions.parquet, patients.csv and
+    report.html into the folder. Ctrl-C lets the running scans end; twice drops them.
 
     \b
     Examples:
@@ -102,6 +108,7 @@ def cohort(
     from tumorspread.cohort.analysis import CaseAnalysis
     from tumorspread.cohort.discovery import find_cases
     from tumorspread.cohort.engine import Engine as Workers
+    from tumorspread.cohort.following import PatientFollowUp
     from tumorspread.cohort.place import Place
     from tumorspread.cohort.plan import make_plan
     from tumorspread.cohort.retry import Limits
@@ -127,7 +134,8 @@ def cohort(
         return
     work = CaseAnalysis(settings, _machine(where, device, threads), credentials)
     options = Options(Limits(tries, longest_s=60 * timeout), redo, {"GPU": 1} if device == "cuda" else {})
-    ended = _run(where, work, place, plan, options)
+    following = PatientFollowUp(place, tilt, work.machine.threads, credentials) if follow_up else None
+    ended = _run(where, work, place, plan, options, following)
     _finish(ended, place, out)
 
 
@@ -163,28 +171,41 @@ def _print_plan(plan: Plan, where: Workers) -> None:
     say(f"about {span(plan.seconds(workers))} on {workers} workers ({basis}){size}")
 
 
-def _run(where: Workers, work: CaseAnalysis, place: Place, plan: Plan, options: Options) -> Ended:
+def _run(
+    where: Workers, work: CaseAnalysis, place: Place, plan: Plan, options: Options, following: PatientFollowUp | None
+) -> Ended:
     from tumorspread.cohort.engine import open_client
+    from tumorspread.cohort.following import follow_patients
+    from tumorspread.cohort.progress import span
     from tumorspread.cohort.run import dashboard_of, run_cases
 
     with open_client(where) as client:
         if dashboard_of(client):
             say(f"watch it at {dashboard_of(client)}")
-        return run_cases(client, work, place, plan.to_do, options=options, tell=_Teller())
+        ended = run_cases(client, work, place, plan.to_do, options=options, tell=_Teller())
+        if following is None or ended.is_stopped:
+            return ended
+        followed = follow_patients(client, following, options, _Teller("patients followed"))
+        if followed is None:
+            return ended
+        if sys.stderr.isatty():
+            say("")
+        say(f"{followed.rows} patients followed in {span(followed.seconds)}, {followed.failed} without a result")
+        return replace(ended, is_stopped=followed.is_stopped)
 
 
 class _Teller:
     """Progress on stderr: one line that changes on a terminal, one a minute in a log."""
 
-    def __init__(self) -> None:
-        self._told_at = 0.0
+    def __init__(self, what: str = "") -> None:
+        self._what, self._told_at = f"{what}: " if what else "", 0.0
 
     def __call__(self, progress: Progress) -> None:
         if sys.stderr.isatty():
-            print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
+            print(f"\r\033[K{self._what}{progress}", end="", file=sys.stderr, flush=True)
         elif time.monotonic() - self._told_at > LOG_EVERY_S or progress.done == progress.total:
             self._told_at = time.monotonic()
-            say(str(progress))
+            say(f"{self._what}{progress}")
 
 
 def _finish(ended: Ended, place: Place, out: Path) -> None:

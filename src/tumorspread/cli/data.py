@@ -215,6 +215,9 @@ def implant(
     raised: Annotated[
         float, typer.Option(help="Share of the scans with half of the diaphragm raised.", min=0, max=1)
     ] = 0.0,
+    cropped: Annotated[
+        float, typer.Option(help="Share of the scans that show a part of the chest alone.", min=0, max=1)
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the set.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
 ) -> None:
@@ -232,7 +235,7 @@ def implant(
     from tumorspread.data.implant_set import ImplantSetConfig, write_implants
 
     used = read_hosts(find_list(hosts), leave_out=tuple(leave_out or ()))
-    config = ImplantSetConfig(used, data, shapes, seed, many_p=many, raised_p=raised)
+    config = ImplantSetConfig(used, data, shapes, seed, many_p=many, raised_p=raised, cropped_p=cropped)
     with progress_bar("implanting") as progress:
         write_implants(out, count, config, workers=workers, progress=progress)
     say(f"wrote {out}")

@@ -64,7 +64,7 @@ class CaseAnalysis:
         from tumorspread.scan.read import read
 
         predictor = load_predictor(self.settings, self.machine)
-        with _fetched(case, self.credentials, folder) as scan:
+        with fetched(case, self.credentials, folder) as scan:
             volume = read(scan, series=case.series, tilt=self.settings.tilt)
             analysis = analyse(
                 volume,
@@ -81,8 +81,18 @@ class CaseAnalysis:
 
 
 @contextmanager
-def _fetched(case: Case, credentials: Credentials, folder: Path) -> Iterator[Path]:
-    """The scan as a path; what comes from a server lies in the case's own folder for the block."""
+def fetched(case: Case, credentials: Credentials, folder: Path) -> Iterator[Path]:
+    """The scan of a case as a path, there for the block.
+
+    Args:
+        case: the case.
+        credentials: for a DICOMweb server.
+        folder: of whoever works on it; what comes from a server lies there.
+
+    Raises:
+        DownloadError, NetworkError: it cannot be fetched.
+        ReadError: there is nothing there.
+    """
     if case.study is None:
         with at_hand(case.scan) as scan:
             yield scan
@@ -90,7 +100,7 @@ def _fetched(case: Case, credentials: Credentials, folder: Path) -> Iterator[Pat
     from tumorspread.dicomweb.transfer import fetch
 
     # Not where temporary files are: the next run clears this folder after a kill -9.
-    come = folder / "scan"
+    come = folder / f"scan_{case.id}"
     try:
         fetch(credentials.server(case.scan), case.study, come, series=case.series)
         yield come / str(case.series)

@@ -14,11 +14,11 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
 
 @dataclass(frozen=True)
 class Case:
-    """One scan to analyse.
+    """One scan to analyse; or one patient to follow, whose scans are `visits`.
 
     Attributes:
         id: its name in the cohort and of its result folder; letters, digits and `._+-`.
-        scan: address of the scan: a path, or what fsspec opens; of a DICOMweb study its server's.
+        scan: address of the scan: a path, or what fsspec opens; of a DICOMweb study its server's; a patient has none.
         series: SeriesInstanceUID in that folder; None where it holds one, or `read` chooses.
         study: StudyInstanceUID on a DICOMweb server; None elsewhere.
         mask: address of somebody's outlines to compare with; None where there are none.
@@ -26,10 +26,11 @@ class Case:
         date: of the scan, YYYY-MM-DD; None where unknown.
         stamp: changes when the scan's files do.
         size_bytes: of the scan's files; 0 where unknown.
+        visits: of a patient, the scans in the order of their dates; a scan has none.
     """
 
     id: str
-    scan: str
+    scan: str = ""
     series: str | None = None
     study: str | None = None
     mask: str | None = None
@@ -37,15 +38,18 @@ class Case:
     date: str | None = None
     stamp: str = ""
     size_bytes: int = 0
+    visits: tuple[Case, ...] = ()
 
     def to_json(self) -> str:
         """One line."""
-        return json.dumps({name: value for name, value in asdict(self).items() if value not in (None, "", 0)})
+        return json.dumps({name: value for name, value in asdict(self).items() if value not in (None, "", 0, ())})
 
     @classmethod
     def from_json(cls, line: str) -> Case:
         """Read back what `to_json` wrote."""
-        return cls(**json.loads(line))
+        values = json.loads(line)
+        visits = tuple(cls(**{**visit, "visits": ()}) for visit in values.pop("visits", ()))
+        return cls(**values, visits=visits)
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING
 
+from tumorspread.cohort.apart import run_apart
 from tumorspread.cohort.cases import Case
+from tumorspread.cohort.courses import followed
+from tumorspread.cohort.following import days_of
 from tumorspread.cohort.patients import write_patients
 from tumorspread.cohort.place import Place
 from tumorspread.cohort.rows import Row
 from tumorspread.cohort.run import collect
 from tumorspread.cohort.tables import write_tables
 from tumorspread.data.cases import write_text
-from tumorspread.errors import OutputError
+
+if TYPE_CHECKING:
+    from tumorspread.report.cohort import FollowedPatient
 
 # A page with more would take a browser minutes; the tables hold all.
 MOST_REPORTED = 50_000
@@ -33,14 +36,7 @@ def write_outcome(place: Place) -> int:
     Raises:
         OutputError: they cannot be written, or that process was ended.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as one:
-        try:
-            return one.submit(write_outcome_here, place).result()
-        except BrokenProcessPool as error:
-            raise OutputError(
-                f"{place.folder}: the process that writes tables and report was ended (out of memory?); the rows are "
-                "kept: start this command again"
-            ) from error
+    return run_apart(write_outcome_here, "writes tables and report", place)
 
 
 def write_outcome_here(place: Place) -> int:
@@ -100,4 +96,27 @@ def write_report(rows: Iterator[tuple[Case, Row | None]], place: Place) -> None:
                 dice=measures.mask_dice,
             )
         )
-    write_text(place.folder / REPORT, cohort_page(cases))
+    write_text(place.folder / REPORT, cohort_page(cases, followed=list(_followed_patients(place))))
+
+
+def _followed_patients(place: Place) -> Iterator[FollowedPatient]:
+    from tumorspread.report.cohort import FollowedPatient
+
+    for course, row in followed(place):
+        if row is None or row.measures is None or not row.measures.visits:
+            continue
+        visits, last = row.measures.visits, row.measures.visits[-1]
+        change, is_beyond, response = (
+            last[name] for name in ("volume_change_percent", "is_change_beyond_error", "overall_response")
+        )
+        yield FollowedPatient(
+            course.patient,
+            len(visits),
+            int(days_of([visit.date for visit in course.case.visits])[-1]),
+            None if response is None else str(response),
+            sum(int(visit["new_count"] or 0) for visit in visits),
+            None if change is None else float(change),
+            None if is_beyond is None else bool(is_beyond),
+            row.measures.warning_texts,
+            f"patients/{row.case}/report.html" if place.to is None else None,
+        )

@@ -7,9 +7,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from tumorspread.cohort.rows import Row
@@ -25,26 +25,38 @@ class Place:
 
     Attributes:
         folder: the cohort's; on a file system that all workers and the client share.
-        to: address for the result folders; None puts them into `cases` in `folder`.
+        to: address for the result folders; None puts them into `folder`.
+        kind: what the results are of, and so the folder that holds their folders.
     """
 
     folder: Path
     to: str | None = None
+    kind: Literal["cases", "patients"] = "cases"
+
+    @property
+    def patients(self) -> Place:
+        """Of the follow-up of the patients, with plan, claims and journal of its own."""
+        return replace(self, kind="patients")
+
+    @property
+    def state(self) -> Path:
+        """Folder of what a run must know."""
+        return self.folder if self.kind == "cases" else self.folder / "followup"
 
     @property
     def claims(self) -> Path:
         """Folder of the claims."""
-        return self.folder / "claims"
+        return self.state / "claims"
 
     @property
     def journal(self) -> Path:
         """Folder of the journals."""
-        return self.folder / "journal"
+        return self.state / "journal"
 
     @property
     def unfinished(self) -> Path:
         """Folder of the result folders that grow."""
-        return self.folder / "unfinished"
+        return self.state / "unfinished"
 
     def prepare(self) -> None:
         """Make what every run needs.
@@ -60,7 +72,7 @@ class Place:
 
     def address(self, case: str) -> str:
         """Of a case's result folder."""
-        return str(self.folder / "cases" / case) if self.to is None else f"{self.to.rstrip('/')}/cases/{case}"
+        return str(self.folder / self.kind / case) if self.to is None else f"{self.to.rstrip('/')}/{self.kind}/{case}"
 
     def row(self, case: str) -> Row | None:
         """The row in a case's result folder; None where there is none, or a torn one.

@@ -50,7 +50,9 @@ class Plan:
         return self.to_do * self.case_s / max(1, workers)
 
 
-def make_plan(found: Iterable[Case | Skipped], place: Place, settings: str, *, redo: bool = False) -> Plan:
+def make_plan(
+    found: Iterable[Case | Skipped], place: Place, settings: str, *, redo: bool = False, may_be_empty: bool = False
+) -> Plan:
     """Write `plan.jsonl` and `skipped.csv`, and count.
 
     Args:
@@ -58,6 +60,7 @@ def make_plan(found: Iterable[Case | Skipped], place: Place, settings: str, *, r
         place: the cohort's folder.
         settings: digest of the settings.
         redo: do again what was refused or set aside too.
+        may_be_empty: whether no case at all is a plan as well.
 
     Raises:
         DatasetError: no case at all.
@@ -66,7 +69,7 @@ def make_plan(found: Iterable[Case | Skipped], place: Place, settings: str, *, r
     index = Index(place.journal)
     reasons: Counter[str] = Counter()
     counts, size = Counter[str](), 0
-    with _Pages(place.folder) as pages:
+    with _Pages(place.state) as pages:
         for one in found:
             pages.write(one)
             if isinstance(one, Skipped):
@@ -78,7 +81,7 @@ def make_plan(found: Iterable[Case | Skipped], place: Place, settings: str, *, r
                 continue
             counts["again"] += index.knows(one)
             size += one.size_bytes
-        if not counts["found"]:
+        if not counts["found"] and not may_be_empty:
             raise DatasetError(
                 f"no scan was found{f'; left out: {reasons.most_common(1)[0][0]}' if reasons else ''}; expected NIfTI "
                 "files or DICOM series"
@@ -97,11 +100,11 @@ def planned(place: Place) -> Iterator[Case]:
         DatasetError: there is no plan, or it is damaged.
     """
     try:
-        with (place.folder / CASES).open(encoding="utf-8") as lines:
+        with (place.state / CASES).open(encoding="utf-8") as lines:
             for line in lines:
                 yield Case.from_json(line)
     except (OSError, ValueError, TypeError) as error:
-        raise DatasetError(f"{place.folder / CASES}: cannot be read ({error}); run the command again") from error
+        raise DatasetError(f"{place.state / CASES}: cannot be read ({error}); run the command again") from error
 
 
 class _Pages:

@@ -30,6 +30,8 @@ class Measures:
         warnings: codes of the findings' warnings.
         warning_texts: the same in words.
         lesions: values of each lesion by column, see `columns.py`.
+        visits: of a patient, whose other numbers are those of the last scan, values of each scan by column, see
+            `following.py`.
     """
 
     lesion_count: int
@@ -50,6 +52,7 @@ class Measures:
     warnings: tuple[str, ...] = ()
     warning_texts: tuple[str, ...] = ()
     lesions: tuple[dict[str, Cell], ...] = ()
+    visits: tuple[dict[str, Cell], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,13 +119,13 @@ class Row:
             values: dict[str, Any] = json.loads(line)
             measures = values.pop("measures")
             if measures is not None:
-                measures = Measures(**measures | {name: tuple(measures[name]) for name in TUPLES})
+                measures = Measures(**measures | {name: tuple(measures.get(name, ())) for name in TUPLES})
             return cls(**values, measures=measures)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ReadError(f"not a row of tumorspread ({type(error).__name__})") from error
 
 
-TUPLES = ("warnings", "warning_texts", "lesions")
+TUPLES = ("warnings", "warning_texts", "lesions", "visits")
 ROW_COLUMNS = tuple(one.name for one in fields(Row) if one.name != "measures")
 MEASURE_COLUMNS = tuple(one.name for one in fields(Measures) if one.name not in TUPLES[1:])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -151,8 +151,14 @@ def clear(place: Place) -> None:
 
 
 def collect(place: Place) -> Iterator[tuple[Case, Row | None]]:
-    """Each case of the plan with its newest row, in the order of the plan."""
-    return Index(place.journal).rows(planned(place))
+    """Each case of the plan with its newest row, in the order of the plan.
+
+    Whose scan it is, when it was made and where it lies says the plan: a list that was corrected changes no number.
+    """
+    for case, row in Index(place.journal).rows(planned(place)):
+        if row is not None:
+            row = replace(row, scan=case.scan, series=case.series, patient=case.patient, date=case.date)
+        yield case, row
 
 
 def check_folder(folder: Path) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tumorspread.data.acquisition import AcquisitionConfig, acquire
 from tumorspread.data.cases import DatasetInfo, write_case, write_dataset_json, write_text
 from tumorspread.data.diaphragm import RISE_MM, raise_diaphragm
+from tumorspread.data.field_of_view import narrow_field
 from tumorspread.data.hosts import IN_BOX, TUMOUR, HostScan, HostSpec, open_host
 from tumorspread.data.implant import ImplantConfig, ImplantedLesion, implant
 from tumorspread.data.shapes import ShapeLibrary
@@ -52,6 +53,7 @@ class ImplantSetConfig:
             teaches several small tumours at once.
         many: what is put into those.
         raised_p: share of the cases with half of the diaphragm raised.
+        cropped_p: share of the cases that show a part of the chest alone.
     """
 
     hosts: tuple[HostSpec, ...]
@@ -64,6 +66,7 @@ class ImplantSetConfig:
     many_p: float = 0.0
     many: ImplantConfig = MANY
     raised_p: float = 0.0
+    cropped_p: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +98,8 @@ def make_case(number: int, config: ImplantSetConfig, library: ShapeLibrary | Non
     if config.raised_p and random.random() < config.raised_p:
         host = HostScan(*raise_diaphragm(host.scan, host.labels, _draw_side(random, host), random.uniform(*RISE_MM)))
     scan, labels = acquire(host.scan, host.labels, random, config.acquisition)
+    if config.cropped_p and random.random() < config.cropped_p:
+        scan, labels = narrow_field(scan, labels, random)
     real, unknown = labels.voxels == TUMOUR, labels.voxels >= IN_BOX
     # A real tumour is lung to its neighbours; which lung does not matter to them.
     lungs = np.where(real, LEFT, labels.voxels % IN_BOX).astype(np.uint8)

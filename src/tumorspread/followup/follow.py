@@ -19,6 +19,7 @@ from tumorspread.followup.time_points import History, build_time_points
 from tumorspread.followup.tracks import build_tracks, expect_places
 from tumorspread.measurement.findings import Findings
 from tumorspread.pipeline import Analysis, measure
+from tumorspread.scan.dicom import Tilt
 from tumorspread.scan.nifti import read_nifti
 from tumorspread.scan.read import read, read_labels
 from tumorspread.scan.volume import Remark, Reorientation, Volume
@@ -77,7 +78,7 @@ def open_visit(place: str) -> Visit:
         raise ReadError(f"{first[:120]}: no such file or folder; expected RESULT, RESULT,SCAN or SCAN,MASK")
     folder = Path(first)
     if (folder / "findings.json").is_file():
-        return _open_result(folder, Path(second) if second else None)
+        return open_result(folder, Path(second) if second else None)
     if not second:
         raise ReadError(f"{first}: no result folder; expected RESULT, RESULT,SCAN or SCAN,MASK")
     return Visit.of(measure(first, second))
@@ -100,7 +101,17 @@ def _is_there(path: str) -> bool:
         return False
 
 
-def _open_result(folder: Path, scan: Path | None) -> Visit:
+def open_result(folder: Path, scan: Path | None = None, *, series: str | None = None, tilt: Tilt = "resample") -> Visit:
+    """A visit from a result folder.
+
+    Args:
+        folder: of `analyse` or `measure`.
+        scan: that it was made of; None leaves the lungs alone to register by.
+        series, tilt: as it was read then, see `read`.
+
+    Raises:
+        ReadError, GeometryError, MaskError: something of it is missing, damaged, or lies on another grid.
+    """
     try:
         text = (folder / "findings.json").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -112,7 +123,7 @@ def _open_result(folder: Path, scan: Path | None) -> Visit:
         raise MaskError(f"{folder.name}: lesions.nii.gz and findings.json hold different lesions; make them anew")
     path = folder / "lungs.nii.gz"
     lungs = read_labels(path, lesions) if path.is_file() else None
-    volume = read(scan) if scan is not None else None
+    volume = read(scan, series=series, tilt=tilt) if scan is not None else None
     if volume is not None and not volume.same_grid(lesions):
         raise MaskError(f"{scan}: not the scan of {folder.name}: it lies on another grid")
     return Visit(findings, lesions, lungs if lungs is not None and lungs.voxels.any() else None, volume)

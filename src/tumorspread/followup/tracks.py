@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tumorspread.followup.matching import Kind, Match
-from tumorspread.followup.record import Change, State, Track, TrackPoint
+from tumorspread.followup.record import Change, State, TimePoint, Track, TrackPoint
 from tumorspread.followup.recurrence import Absences, Node
 from tumorspread.followup.registration import Registration
 from tumorspread.measurement.findings import Findings
@@ -175,7 +175,7 @@ def _change(points: Sequence[TrackPoint], days: Sequence[float] | None) -> Chang
     one, other = points[first], points[last]
     v1, v2, a1, a2 = (float(v or 0.0) for v in (one.volume_ml, other.volume_ml, one.long_axis_mm, other.long_axis_mm))
     reasons: Reasons = {}
-    spread = _log_error(one, other)
+    spread = log_error(one, other)
     if spread is None:
         reasons["volume_percent_error"] = "an error bar is unknown, or the lesion is gone"
     elapsed = None if days is None else days[last] - days[first]
@@ -195,11 +195,16 @@ def _change(points: Sequence[TrackPoint], days: Sequence[float] | None) -> Chang
     )
 
 
-def _log_error(one: TrackPoint, other: TrackPoint) -> float | None:
-    """Error bar of the logarithm of the ratio of two volumes."""
+def log_error(one: TrackPoint | TimePoint, other: TrackPoint | TimePoint) -> float | None:
+    """Error bar of the logarithm of the ratio of two volumes; None where one is unknown or 0."""
     if not one.volume_ml or not other.volume_ml or None in (one.volume_ml_error, other.volume_ml_error):
         return None
     return float(np.hypot((one.volume_ml_error or 0) / one.volume_ml, (other.volume_ml_error or 0) / other.volume_ml))
+
+
+def exceeds(ratio: float, spread: float) -> bool:
+    """Whether two volumes of this ratio differ by more than the error bar of its logarithm."""
+    return abs(float(np.log(ratio))) > spread
 
 
 def _doubling(v1: float, v2: float, spread: float | None, days: float | None) -> tuple[float | None, float | None, str]:
@@ -209,7 +214,7 @@ def _doubling(v1: float, v2: float, spread: float | None, days: float | None) ->
     if v2 <= 0:
         return None, None, "the lesion is gone"
     logarithm = float(np.log(v2 / v1))
-    if abs(logarithm) <= (spread or 0.0) or logarithm == 0:
+    if not exceeds(v2 / v1, spread or 0.0):
         return None, None, "no change of volume beyond the error bar"
     time = days * float(np.log(2)) / logarithm
     return time, None if spread is None else abs(time) * spread / abs(logarithm), ""

@@ -23,10 +23,11 @@ from tumorspread.report.cohort_figures import (
     swimmer_figure,
     waterfall_figure,
 )
+from tumorspread.report.cohort_followup import MOST_FOLLOWED, FollowedPatient, worst_first
 from tumorspread.report.rendering import data_uri, render
 from tumorspread.report.thumbnail import thumbnail
 
-__all__ = ["CohortCase", "cohort_page", "thumbnail"]
+__all__ = ["CohortCase", "FollowedPatient", "cohort_page", "thumbnail"]
 
 # Of each kind of concern so many stand at the top; the table holds all.
 MOST_SHOWN = 8
@@ -70,11 +71,14 @@ CONCERN_WORDS: dict[Concern, str] = {
 }
 
 
-def cohort_page(cases: Sequence[CohortCase], *, title: str = "Cohort report") -> str:
+def cohort_page(
+    cases: Sequence[CohortCase], *, followed: Sequence[FollowedPatient] = (), title: str = "Cohort report"
+) -> str:
     """The report of a study.
 
     Args:
         cases: one or none or many, in any order.
+        followed: patients whose lesions were matched from scan to scan, in any order.
         title: heading of the page.
 
     Returns:
@@ -96,6 +100,8 @@ def cohort_page(cases: Sequence[CohortCase], *, title: str = "Cohort report") ->
         rows=rows[:ROWS_A_PAGE],
         count=len(rows),
         data=_as_json({"rows": rows, "page": ROWS_A_PAGE, "decimals": [column.decimals for column in columns]}),
+        followed=[(one, _link(one.report)) for one in worst_first(followed)[:MOST_FOLLOWED]],
+        followed_count=len(followed),
         **_charts(cases),
     )
 
