@@ -3,8 +3,8 @@
 Started again, it goes on where it stopped. The trunk is trained without the patients that weights are judged on. Fold A
 takes the negative patient back, trains on with many small tumours, then with raised diaphragms as well, and is each
 time the mean of before and after; fold B takes the others back and is judged on the negative one. What ships is fold A
-trained on with every patient, and again the mean of before and after: no patient is left to calibrate it, so that it
-borrows the points of fold A.
+trained on with every patient, then with parts of chests as well, each time the mean of before and after: no patient is
+left to calibrate it, so that it borrows the points of fold A.
 WORK_FOLDER/folds gets, for each patient, weights that saw nothing of that patient: what `make model-report WEIGHTS=...`
 takes. Fold A is calibrated on the other patients that it has not seen; fold B, with one such patient, borrows as well.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
@@ -22,7 +22,7 @@ from commands import run_command
 JUDGED = ("LIDC-IDRI-0314", "Lung_Dx-A0001", "Lung_Dx-A0002")
 NEGATIVE = "CPTAC-C3N-00247"
 OTHERS = ("LungFCP-01-0001", "ACRIN-FLT-001", "elastix")
-COUNT_A, COUNT_SMALL, COUNT_RAISED, COUNT_ALL, COUNT_B, HELD_OUT_COUNT = 180, 270, 240, 270, 130, 30
+COUNT_A, COUNT_SMALL, COUNT_RAISED, COUNT_ALL, COUNT_PARTS, COUNT_B, HELD_OUT_COUNT = 180, 270, 240, 270, 200, 130, 30
 SHIPPED = Path(__file__).resolve().parents[1] / "src" / "tumorspread" / "model" / "shipped"
 TRUNK = "--set run.epochs=22 --set run.val_every=11 --set optim.final_share=0.25"
 FOLD_A = "--set run.epochs=60 --set run.val_every=10"
@@ -30,9 +30,10 @@ SMALL = "--set run.epochs=30 --set run.val_every=10 --set optim.learning_rate=1e
 ON_RAISED = "--set run.epochs=45 --set run.val_every=15 --set optim.learning_rate=1e-3"
 # Its validation scans are of patients that it trains on: the last epoch counts.
 ON_ALL = "--set run.epochs=45 --set run.val_every=45 --set optim.learning_rate=1e-3"
+ON_PARTS = "--set run.epochs=18 --set run.val_every=18 --set optim.learning_rate=1e-3"
 FOLD_B = "--set run.epochs=53 --set run.val_every=10"
-# Shares of the scans with many small tumours, and with half of the diaphragm raised.
-MANY, RAISED = 0.34, 0.35
+# Shares of the scans with many small tumours, with half of the diaphragm raised, and of those that show a part alone.
+MANY, RAISED, CROPPED = 0.34, 0.35, 0.45
 
 
 def main(data: Path, work: Path, workers: int) -> None:
@@ -42,6 +43,8 @@ def main(data: Path, work: Path, workers: int) -> None:
     make_set(data, work / "set_small", JUDGED, COUNT_SMALL, seed=12, workers=workers, many=MANY)
     make_set(data, work / "set_raised", JUDGED, COUNT_RAISED, seed=14, workers=workers, many=MANY, raised=RAISED)
     make_set(data, work / "set_all", (), COUNT_ALL, seed=15, workers=workers, many=MANY, raised=RAISED)
+    every = {"many": MANY, "raised": RAISED, "cropped": CROPPED}
+    make_set(data, work / "set_parts", (), COUNT_PARTS, seed=16, workers=workers, **every)
     make_set(data, work / "set_b", (NEGATIVE,), COUNT_B, seed=13, workers=workers, many=MANY)
     make_set(data, work / "held_out_a", (NEGATIVE, *OTHERS), HELD_OUT_COUNT, seed=4, workers=workers)
     # Split n of a set leaves out its n-th patient: NEGATIVE is the first of set_a.
@@ -53,7 +56,9 @@ def main(data: Path, work: Path, workers: int) -> None:
     fold_a = average(midway, raised, work / "fold_a.safetensors")
     fold_b = train(work / "set_b", work / "fold_b", f"--start {trunk} {FOLD_B}")
     everyone = train(work / "set_all", work / "everyone", f"--start {fold_a} {ON_ALL}")
-    shipped = average(fold_a, everyone, work / "lung.safetensors")
+    whole = average(fold_a, everyone, work / "whole.safetensors")
+    parts = train(work / "set_parts", work / "parts", f"--start {whole} {ON_PARTS}")
+    shipped = average(whole, parts, work / "lung.safetensors")
     (work / "folds").mkdir(exist_ok=True)
     for fold, patient in enumerate(JUDGED, 1):
         # Split n of the held-out scans is without their n-th patient.
@@ -78,10 +83,11 @@ def make_set(
     workers: int,
     many: float = 0.0,
     raised: float = 0.0,
+    cropped: float = 0.0,
 ) -> None:
     """Synthetic tumours in the chests of all patients but some."""
     without = " ".join(f"--leave-out {patient}" for patient in leave_out)
-    what = f"--shapes {data / 'lesion_masks'} --many {many} --raised {raised}"
+    what = f"--shapes {data / 'lesion_masks'} --many {many} --raised {raised} --cropped {cropped}"
     run_command(f"data implant {data} -o {out} {what} --count {count} --seed {seed} --workers {workers} {without}")
 
 

@@ -22,7 +22,7 @@ from tumorspread.model.detect import LungSpace
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 # False lesions a scan that each operating point may cost.
-BUDGETS: dict[Point, float] = {"sensitive": 2.0, "balanced": 0.5, "specific": 0.125}
+BUDGETS: dict[Point, float] = {"sensitive": 2.0, "balanced": 0.9, "specific": 0.125}
 LARGE_MM = 10.0
 
 
