@@ -10,7 +10,7 @@ export MPLBACKEND := Agg
 .PHONY: help setup demo test test-slow test-pacs test-cohort test-ddp test-cluster check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
 .PHONY: bench-dicom-reading bench-beneath bench-stages bench-tiles test-viewer test-browser bench-viewer bench-report
-.PHONY: bench-cohort scale clean
+.PHONY: bench-cohort scale clean real-patients
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -40,6 +40,7 @@ help:
 	@echo "make bench-registration  overlap and inverse consistency of a real pair of scans before and after registration"
 	@echo "make implant-page  docs/implants.png: synthetic tumours in real scans, among real ones"
 	@echo "make weights DATA=FOLDER WORK=FOLDER  train the weights that come with the package; goes on where it stopped"
+	@echo "make real-patients [WEIGHTS=FILE]  four real patients: what is found beside what an oncologist drew"
 	@echo "make model-report WEIGHTS=FILE|FOLDER LEFT_OUT='PATIENT ...'  what weights find in chests they were not trained on"
 	@echo "make bench-beneath WEIGHTS=FILE LEFT_OUT='PATIENT ...'  masses on the diaphragm, and livers: which are kept"
 	@echo "make readers      one nodule by four readers: volumes and axes, and how far they differ"
@@ -165,6 +166,9 @@ bench-registration: setup
 
 model-report: setup
 	$(BIN)/python -W ignore bench/model_report.py $(WEIGHTS) $(foreach p,$(LEFT_OUT),--left-out $(p))
+
+real-patients: setup
+	$(BIN)/python -W ignore bench/real_patients.py $(WEIGHTS)
 
 weights: setup
 	$(BIN)/python examples/train_weights.py $(DATA) $(WORK)

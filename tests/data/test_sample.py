@@ -37,6 +37,14 @@ def test_one_patient_his_contours_and_the_licence_are_unpacked_and_nothing_else(
     assert (out / "rtstruct.dcm").read_text() == "pat_4/DCM_RS_00002.dcm"
 
 
+def test_another_patient_is_unpacked_where_that_one_is_asked_for(wheel, tmp_path):
+    out = fetch_sample(tmp_path / "sample", patient="pat_1", wheel=wheel)
+    assert [path.read_text() for path in (out / "ct").iterdir()] == ["another patient"]
+    with pytest.raises(DatasetError, match="pat_9: no sample patient; expected one of pat_1"):
+        fetch_sample(tmp_path / "other", patient="pat_9", wheel=wheel)
+    assert not (tmp_path / "other").exists()
+
+
 def test_another_wheel_is_refused_and_leaves_nothing(wheel, tmp_path):
     wheel.write_bytes(wheel.read_bytes() + b"x")
     with pytest.raises(DownloadError, match="sha256"):

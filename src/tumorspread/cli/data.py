@@ -45,14 +45,15 @@ def fetch(
       tumorspread data fetch msd-lung -o data --case lung_001 --case lung_003
       tumorspread data fetch msd-lung -o data --from /mnt/Task06_Lung.tar
       tumorspread data fetch sample -o sample
+      tumorspread data fetch sample -o another --case pat_1
     """
     from tumorspread.data.msd import fetch_msd_lung
-    from tumorspread.data.sample import fetch_sample
+    from tumorspread.data.sample import PATIENTS, fetch_sample
 
     if name == "sample":
-        if case or md5:
-            raise DatasetError("the sample is one patient; leave out --case and --md5")
-        fetch_sample(out, wheel=None if source is None else Path(source))
+        if len(case or ()) > 1 or md5:
+            raise DatasetError("the sample is one patient; leave out --md5, and name one --case or none")
+        fetch_sample(out, patient=case[0] if case else PATIENTS[0], wheel=None if source is None else Path(source))
         say(f"wrote {out}: CC BY-NC 3.0, not for commercial use; see LICENCE.txt there")
         return
     if name != "msd-lung":
