@@ -11,6 +11,6 @@ from tumorspread.cohort import analysis
 
 if __name__ == "__main__":
     sleep_s, log = float(sys.argv[1]), sys.argv[2]
-    analysis.CaseAnalysis = lambda settings, machine: FakeWork(settings.digest, sleep_s, log)
+    analysis.CaseAnalysis = lambda settings, machine, credentials: FakeWork(settings.digest, sleep_s, log)
     sys.argv[:3] = ["tumorspread"]
     main()
