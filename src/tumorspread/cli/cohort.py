@@ -132,9 +132,10 @@ def cohort(
     _print_plan(plan, where)
     if dry_run:
         return
-    work = CaseAnalysis(settings, _machine(where, device, threads), credentials)
+    machine = _machine(where, device, threads)
+    work = CaseAnalysis(settings, machine, credentials)
     options = Options(Limits(tries, longest_s=60 * timeout), redo, {"GPU": 1} if device == "cuda" else {})
-    following = PatientFollowUp(place, tilt, work.machine.threads, credentials) if follow_up else None
+    following = PatientFollowUp(place, tilt, machine.threads, credentials) if follow_up else None
     ended = _run(where, work, place, plan, options, following)
     _finish(ended, place, out)
 
