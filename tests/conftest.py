@@ -14,14 +14,16 @@ settings.register_profile("patient", deadline=None, derandomize=True)
 settings.load_profile("patient")
 
 
+_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
+REAL_DATA = Path(os.environ.get("TUMORSPREAD_TEST_DATA", _BESIDE))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real scans; a test that asks for it skips, with the reason, where it is missing."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("TUMORSPREAD_TEST_DATA", beside))
-    if not (folder / "scans").is_dir():
-        pytest.skip(f"no real scans at {folder}; set TUMORSPREAD_TEST_DATA to run this test")
-    return folder
+    if not (REAL_DATA / "scans").is_dir():
+        pytest.skip(f"no real scans at {REAL_DATA}; set TUMORSPREAD_TEST_DATA to run this test")
+    return REAL_DATA
 
 
 @pytest.fixture(scope="session", autouse=True)

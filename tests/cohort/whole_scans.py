@@ -5,13 +5,13 @@ Small, so that hundreds of them take minutes: a part of a chest on a coarse grid
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
+from tests.conftest import REAL_DATA
 
 from tumorspread.data.acquisition import AcquisitionConfig
 from tumorspread.data.hosts import find_list, read_hosts
@@ -26,14 +26,15 @@ DISTINCT = 60
 COARSE = AcquisitionConfig(slice_mm=(5.0, 7.0), pixel_mm=2.5)
 # A thorax of 17 x 24 x 34 voxels at half its size fits into one window of the network: a second of one core.
 PHANTOM, SHRUNK = PhantomConfig(spacing_mm=(12.0, 10.0, 10.0), vessels=3), 0.5
-REAL = Path(os.environ.get("TUMORSPREAD_TEST_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 
 
 def write_whole_scans(folder: Path, number: int) -> dict[str, Path]:
     """Write them: name -> scan; `DISTINCT` different ones among them."""
     folder.mkdir(parents=True)
     made = []
-    for scan in islice(filter(_has_lungs, _parts_of_chests() if (REAL / "scans").is_dir() else _phantoms()), DISTINCT):
+    for scan in islice(
+        filter(_has_lungs, _parts_of_chests() if (REAL_DATA / "scans").is_dir() else _phantoms()), DISTINCT
+    ):
         made.append(folder / f"made{len(made):02}.nii.gz")
         write_nifti(scan, made[-1])
     scans = {f"case{n:03}": folder / f"case{n:03}.nii.gz" for n in range(number)}
@@ -45,7 +46,7 @@ def write_whole_scans(folder: Path, number: int) -> dict[str, Path]:
 def _parts_of_chests() -> Iterator[Volume]:
     """Parts of real chests with a tumour or two, each from a scanner of its own."""
     config = ImplantSetConfig(
-        read_hosts(find_list("shipped")), REAL, None, 31, COARSE, ImplantConfig(lesions=(1, 2)), cropped_p=1.0
+        read_hosts(find_list("shipped")), REAL_DATA, None, 31, COARSE, ImplantConfig(lesions=(1, 2)), cropped_p=1.0
     )
     return (make_case(number, config, None).scan for number in count())
 
