@@ -19,6 +19,7 @@ from tumorspread.measurement.lungs import LungMask, segment_lungs
 from tumorspread.measurement.measured import MeasureOptions, measure_mask
 from tumorspread.measurement.parts import Origin, ScanInfo
 from tumorspread.measurement.pieces import DUST_MM3, lesion_boxes
+from tumorspread.scan.pages import let_go
 from tumorspread.scan.read import read, read_mask
 from tumorspread.scan.volume import Remark, Volume, sparse_zeros
 
@@ -128,6 +129,7 @@ def analyse(
         analysis = _analysis(volume, found.mask, name, origin, found.remarks, options, lungs)
         analysis = replace(analysis, percent=found.percent)
         likely = found.probabilities(analysis.lesions)
+        let_go(volume.voxels)
     return _with_probabilities(analysis, likely, "the weights were not calibrated").timed(clock)
 
 

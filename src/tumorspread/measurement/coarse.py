@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tumorspread.scan.pages import let_go, planes_a_stretch
 from tumorspread.scan.volume import Reorientation, Triple, Volume, sparse_zeros
 
 Mask = NDArray[np.bool_]
@@ -106,6 +107,8 @@ def _means(scan: Volume, turn: Reorientation) -> Image:
             first, last = len(voxels) - last, len(voxels) - first
         plane = _unpadded(voxels[first:last]).mean(0, dtype=np.float32)
         out[k] = cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA)
+        if k % max(1, planes_a_stretch(voxels) // starts.step) == 0:
+            let_go(voxels)
     in_slice = tuple(axis for axis in (1, 2) if turn.flips[axis])
     return np.ascontiguousarray(np.flip(out, in_slice))
 

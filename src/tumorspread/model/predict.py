@@ -26,6 +26,7 @@ from tumorspread.model.weights import load_weights
 from tumorspread.model.zoo import LUNG, find_weights
 from tumorspread.scan.checks import check_ct
 from tumorspread.scan.dicom import Tilt
+from tumorspread.scan.pages import let_go
 from tumorspread.scan.read import read, scan_kind
 from tumorspread.scan.volume import Remark, Volume
 
@@ -220,6 +221,8 @@ class Predictor:
         if lungs is not None:
             box = box_of_lungs(lungs.far_mm, CONTEXT, self.info.tile, self.info.unet.stride)
         probability = np.zeros(prepared.voxels.shape, np.float32)
+        # Not looked at before the answer is brought back to it.
+        let_go(prepared.way.source.voxels)
         with clock.stage("network"):
             probability[box] = self._slide(prepared.voxels[box], progress)
         return probability, lungs

@@ -29,6 +29,7 @@ from tumorspread.report.views import (
     canonical_slice,
     file_slice,
 )
+from tumorspread.scan.pages import let_go, planes_a_stretch
 from tumorspread.scan.volume import Volume
 
 # More numbers than this cover the lungs they are written on.
@@ -179,6 +180,8 @@ def _projections(voxels: NDArray[Any], box: Box) -> dict[View, NDArray[np.float3
         clipped = np.clip(voxels[z][box[1:]], PADDING_HU, BRIGHTEST_HU)
         means[CORONAL][z, box[2]] = clipped[::2].mean(axis=0, dtype=np.float32)
         means[SAGITTAL][z, box[1]] = clipped[:, ::2].mean(axis=1, dtype=np.float32)
+        if z % planes_a_stretch(voxels) == 0:
+            let_go(voxels)
     return means
 
 

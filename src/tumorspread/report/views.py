@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.errors import MaskError
+from tumorspread.scan.pages import walk
 from tumorspread.scan.volume import Reorientation, Shape, Triple, Volume
 
 Box = tuple[slice, slice, slice]
@@ -44,8 +45,10 @@ class View:
     letters: tuple[str, str, str, str]
 
     def plane(self, voxels: NDArray[Any], index: int) -> NDArray[Any]:
-        """The plane (rows, columns) of a canonical array at `index` along the line of sight; a view."""
-        return np.asarray(np.moveaxis(voxels, self.axis, 0)[index])
+        """The plane (rows, columns) of a canonical array at `index` along the line of sight."""
+        if self.axis == 0:
+            return np.asarray(voxels[index])
+        return np.stack([plane.take(index, self.axis - 1) for plane in walk(voxels)])
 
 
 # Axial planes are seen from the feet, coronal from the front, sagittal from the patient's left.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.errors import GeometryError, ReadError
+from tumorspread.scan.pages import walk
 from tumorspread.scan.volume import Remark, Reorientation, Volume
 
 # Clinical CT lies within 0.2 to 10 mm; beyond, the unit is not mm.
@@ -64,7 +65,8 @@ def _check_size(volume: Volume) -> None:
 
 
 def _check_finite(voxels: NDArray[Any]) -> tuple[float, float]:
-    low, high = float(voxels.min()), float(voxels.max())
+    ends = np.array([(plane.min(), plane.max()) for plane in walk(voxels)])
+    low, high = float(ends[:, 0].min()), float(ends[:, 1].max())
     if not np.isfinite([low, high]).all():
         wrong = int(voxels.size - np.isfinite(voxels).sum())
         raise ReadError(f"{wrong} of {voxels.size} voxels are NaN or infinite; expected numbers in HU")
@@ -74,7 +76,7 @@ def _check_finite(voxels: NDArray[Any]) -> tuple[float, float]:
 def _check_hu(voxels: NDArray[Any], low: float, high: float) -> None:
     ranges = {"air": AIR_HU, "soft tissue": TISSUE_HU}
     counts, seen = dict.fromkeys(ranges, 0), 0
-    for plane in voxels:
+    for plane in walk(voxels):
         # A quarter of the voxels tell the share as well, in a quarter of the time.
         some = np.ascontiguousarray(plane[::2, ::2])
         seen += some.size

@@ -25,6 +25,7 @@ from tumorspread.scan.dicom_codec import is_packed, unpack
 from tumorspread.scan.dicom_frames import PYDICOM_FAULTS, Frame, read_dataset
 from tumorspread.scan.dicom_stored import Stored
 from tumorspread.scan.dicom_values import fault, shown
+from tumorspread.scan.pages import let_go, planes_a_stretch, roomy_empty
 
 PIXEL_TAGS = [
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated",
@@ -63,6 +64,8 @@ def read_hu(bundle: Bundle, frames: Sequence[Frame]) -> NDArray[Any]:
             plane = stored[frame.index]
             low, high = int(plane.min()), int(plane.max())
         voxels = _rescale(voxels, z, plane, frame.rescale, (low, high))
+        if z % planes_a_stretch(voxels) == 0:
+            let_go(voxels)
     return voxels
 
 
@@ -110,7 +113,7 @@ def _allocate(file: str, count: int, size: tuple[int, int], dtype: type[np.int16
     if rows * columns > MAX_PLANE_PIXELS:
         raise ReadError(f"{plain(file)}: a slice of {rows}x{columns} pixels is no CT; export it again")
     try:
-        return np.empty((count, *size), dtype)
+        return roomy_empty((count, *size), dtype)
     except MemoryError as error:
         raise ReadError(
             f"{count} slices of {rows}x{columns} do not fit into memory; is it a CT? give a smaller one"

@@ -23,6 +23,7 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from tumorspread.errors import GeometryError, OutputError, ReadError
+from tumorspread.scan.pages import STRETCH_BYTES, let_go, roomy_empty
 from tumorspread.scan.volume import Volume
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -170,9 +171,11 @@ def _read_voxels(stream: IO[bytes], data: Any) -> NDArray[Any]:
     if (slope, intercept) != (1.0, 0.0):
         return np.asanyarray(data)
     stream.seek(data.offset)
-    flat = np.empty(math.prod(data.shape), data.dtype)
+    flat = roomy_empty((math.prod(data.shape),), data.dtype)
     room = flat.view(np.uint8).data
     while room:
+        if len(room) % STRETCH_BYTES < PIECE_BYTES:
+            let_go(flat)
         piece = stream.read(min(len(room), PIECE_BYTES))
         if not piece:
             raise EOFError(f"ends {len(room)} bytes too soon")

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tumorspread.scan.pages import walk
 from tumorspread.scan.volume import Shape, Triple, Volume
 
 
@@ -65,10 +66,10 @@ def resample_planes(voxels: NDArray[Any], shape: Shape) -> Iterator[NDArray[np.f
     """The slices (y, x), float32, of `voxels` (z, y, x) resampled to `shape` over the same extent."""
     smaller_first = shape[1] * shape[2] <= voxels.shape[1] * voxels.shape[2]
     if not smaller_first:
-        for plane in _mix_planes((np.asarray(p, np.float32) for p in voxels), len(voxels), shape[0]):
+        for plane in _mix_planes((np.asarray(p, np.float32) for p in walk(voxels)), len(voxels), shape[0]):
             yield _resize_plane(plane, shape[1:])
         return
-    planes = (_resize_plane(np.asarray(p, np.float32), shape[1:]) for p in voxels)
+    planes = (_resize_plane(np.asarray(p, np.float32), shape[1:]) for p in walk(voxels))
     yield from _mix_planes(planes, len(voxels), shape[0])
 
 
