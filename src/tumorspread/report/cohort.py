@@ -144,7 +144,8 @@ def _tiles(cases: Sequence[CohortCase], counts: Counter[Concern]) -> list[tuple[
         ("cases", len(cases)),
         ("measured", len(ok)),
         ("failed", counts["failed"]),
-        ("skipped", counts["skipped"]),
+        # What was no scan at all is not among the cases: a 0 would say that nothing was left out.
+        *([("skipped", counts["skipped"])] if counts["skipped"] else []),
         ("patients", len({case.patient for case in cases if case.patient})),
         ("with tumour", sum(bool(case.lesions) for case in ok)),
     ]

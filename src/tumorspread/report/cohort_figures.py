@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from tumorspread.followup.response import VOLUME_PARTIAL, VOLUME_PROGRESSIVE, TargetResponse
@@ -18,6 +20,8 @@ from tumorspread.report.tables import quantity, rounded
 
 # More patients than this make a swimmer plot that nobody can read.
 MOST_SWIMMERS = 40
+# Of a histogram; few cases get fewer, or they would be a comb.
+MOST_BINS = 24
 # A change above this is drawn as this: one patient of +4000 % would flatten the others.
 HIGHEST_PERCENT = 200.0
 RESPONSES: dict[TargetResponse, tuple[str, str, str]] = {
@@ -77,21 +81,27 @@ def _draw_histogram(axes: Axes, values: NDArray[np.float64], is_log: bool) -> No
     if not shown.size:
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", fontsize=9, color=INK)
         return
+    bins = min(MOST_BINS, 2 * math.ceil(math.sqrt(shown.size)))
     if is_log:
         low, high = np.log10(shown.min()), np.log10(shown.max())
-        axes.hist(shown, np.logspace(low - 0.05, high + 0.05, 25).tolist(), color=BLUE)
+        axes.hist(shown, np.logspace(low - 0.05, high + 0.05, bins + 1).tolist(), color=BLUE)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     else:
         whole = bool((shown == np.rint(shown)).all() and np.ptp(shown) < 25)
-        bins = np.arange(shown.min() - 0.5, shown.max() + 1).tolist() if whole else 25
-        axes.hist(shown, bins, color=BLUE, rwidth=0.9 if whole else 1.0)
+        edges = np.arange(shown.min() - 0.5, shown.max() + 1).tolist() if whole else bins
+        axes.hist(shown, edges, color=BLUE, rwidth=0.9 if whole else 1.0)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=whole))
     median = float(np.median(shown))
     axes.axvline(median, color=INK, linewidth=1, linestyle="dashed")
     note = f"median {rounded(median)}"
     if len(shown) < len(values):
         note += f"\n{len(values) - len(shown)} without"
-    axes.text(0.97, 0.95, note, transform=axes.transAxes, ha="right", va="top", fontsize=8, color=INK)
+    # Whole cases, and room for the note above the bars.
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    axes.text(0.97, 0.95, note, transform=axes.transAxes, ha="right", va="top", fontsize=8, color=INK, bbox=box)
 
 
 def waterfall_figure(courses: Sequence[PatientCourse]) -> bytes:
