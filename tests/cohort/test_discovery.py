@@ -10,6 +10,7 @@ from tumorspread.cohort import headers
 from tumorspread.cohort.cases import Case, Skipped, safe_id
 from tumorspread.cohort.discovery import find_cases
 from tumorspread.cohort.patients import write_patients
+from tumorspread.cohort.place import Place
 from tumorspread.cohort.plan import make_plan
 from tumorspread.cohort.rows import Journal, Row
 from tumorspread.errors import DatasetError
@@ -203,3 +204,16 @@ def test_an_enhanced_file_holds_all_slices_of_its_series_and_is_a_case(tmp_path)
     enhanced.save_as(tmp_path / "in" / "ct.dcm", enforce_file_format=True)
     (case,), _ = split(find_cases(str(tmp_path / "in")))
     assert (case.patient, case.date) == ("anna", "2024-05-02")
+
+
+def test_a_refused_input_takes_back_what_it_made_and_nothing_else(tmp_path):
+    (tmp_path / "old").mkdir()
+    for name in ("new", "old"):
+        with pytest.raises(DatasetError), Place(tmp_path / name).planning():
+            raise DatasetError("no scan was found")
+    assert [path.name for path in tmp_path.rglob("*")] == ["old"]
+    (tmp_path / "old" / "journal").mkdir()
+    (tmp_path / "old" / "journal" / "run.jsonl").touch()
+    with pytest.raises(DatasetError), Place(tmp_path / "old").planning():
+        raise DatasetError("no scan was found")
+    assert [path.name for path in tmp_path.rglob("*")] == ["old", "journal", "run.jsonl"]

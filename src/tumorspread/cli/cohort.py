@@ -125,10 +125,9 @@ def cohort(
     credentials = Credentials(_absolute(header_file), header_env, _absolute(ca))
     place = Place(out.absolute(), to)
     check_folder(out)
-    place.prepare()
-    plan = make_plan(
-        find_cases(source, all_series=all_series, credentials=credentials), place, settings.digest, redo=redo
-    )
+    with place.planning():
+        found = find_cases(source, all_series=all_series, credentials=credentials)
+        plan = make_plan(found, place, settings.digest, redo=redo)
     _print_plan(plan, where)
     if dry_run:
         return

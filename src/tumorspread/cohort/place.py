@@ -6,14 +6,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from uuid import uuid4
 
 from tumorspread.cohort.rows import Row
-from tumorspread.errors import DownloadError, OutputError, ReadError
+from tumorspread.errors import DownloadError, OutputError, ReadError, TumorspreadError
 
 # The mark of a whole result folder; at a far address it is the last file to come and the first to go.
 ROW = "row.json"
@@ -69,6 +69,19 @@ class Place:
                 path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from error
+
+    @contextmanager
+    def planning(self) -> Iterator[None]:
+        """As `prepare`; an input that is refused leaves no empty folders behind."""
+        was_there = self.folder.exists()
+        self.prepare()
+        try:
+            yield
+        except TumorspreadError:
+            for path in (self.claims, self.journal, self.unfinished, *([] if was_there else [self.folder])):
+                with suppress(OSError):
+                    path.rmdir()
+            raise
 
     def address(self, case: str) -> str:
         """Of a case's result folder."""
