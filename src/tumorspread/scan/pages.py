@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-# Shorter scans stay in memory: 1,000 slices of 512 x 512 in int16. What claims to be larger than any scan does, too.
-LEAST_BYTES, MOST_BYTES = 2**29, 2**34
+# Shorter scans stay in memory: 500 slices of 512 x 512 in int16. What claims to be larger than any scan does, too.
+LEAST_BYTES, MOST_BYTES = 2**28, 2**34
 # What a walk through a scan keeps behind itself.
 STRETCH_BYTES = 2**27
 # Of the free space of the disk, what a scan may take.
