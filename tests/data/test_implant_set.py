@@ -136,6 +136,12 @@ def test_scans_show_a_part_of_the_chest_where_that_is_asked_for(config):
     assert sum(one.voxels.size for one in part) < 0.8 * sum(one.voxels.size for one in whole)
 
 
+def test_chests_are_deformed_where_that_is_asked_for(config):
+    same_size = replace(config, acquisition=AcquisitionConfig(slice_mm=(0.0,), size=(1.0, 1.0)), empty_p=1.0)
+    plain, bent = (make_case(0, replace(same_size, deformed_p=p), None).scan for p in (0.0, 1.0))
+    assert not np.allclose(np.array(plain.spacing_mm) * plain.shape, np.array(bent.spacing_mm) * bent.shape, rtol=0.01)
+
+
 def test_a_set_is_a_data_set_and_goes_on_where_it_stopped(config, tmp_path):
     out, seen = tmp_path / "set", []
     write_implants(out, 3, config, progress=lambda done, count: seen.append((done, count)))

@@ -219,6 +219,9 @@ def implant(
     cropped: Annotated[
         float, typer.Option(help="Share of the scans that show a part of the chest alone.", min=0, max=1)
     ] = 0.0,
+    deformed: Annotated[
+        float, typer.Option(help="Share of the scans with the chest stretched and bent.", min=0, max=1)
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the set.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
 ) -> None:
@@ -236,7 +239,9 @@ def implant(
     from tumorspread.data.implant_set import ImplantSetConfig, write_implants
 
     used = read_hosts(find_list(hosts), leave_out=tuple(leave_out or ()))
-    config = ImplantSetConfig(used, data, shapes, seed, many_p=many, raised_p=raised, cropped_p=cropped)
+    config = ImplantSetConfig(
+        used, data, shapes, seed, many_p=many, raised_p=raised, cropped_p=cropped, deformed_p=deformed
+    )
     with progress_bar("implanting") as progress:
         write_implants(out, count, config, workers=workers, progress=progress)
     say(f"wrote {out}")

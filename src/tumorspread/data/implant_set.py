@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tumorspread.data.acquisition import AcquisitionConfig, acquire
 from tumorspread.data.cases import DatasetInfo, write_case, write_dataset_json, write_text
+from tumorspread.data.deformation import deform
 from tumorspread.data.diaphragm import RISE_MM, raise_diaphragm
 from tumorspread.data.field_of_view import narrow_field
 from tumorspread.data.hosts import IN_BOX, TUMOUR, HostScan, HostSpec, open_host
@@ -54,6 +55,7 @@ class ImplantSetConfig:
         many: what is put into those.
         raised_p: share of the cases with half of the diaphragm raised.
         cropped_p: share of the cases that show a part of the chest alone.
+        deformed_p: share of the cases whose host is stretched and bent.
     """
 
     hosts: tuple[HostSpec, ...]
@@ -67,6 +69,7 @@ class ImplantSetConfig:
     many: ImplantConfig = MANY
     raised_p: float = 0.0
     cropped_p: float = 0.0
+    deformed_p: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,9 @@ def make_case(number: int, config: ImplantSetConfig, library: ShapeLibrary | Non
     # Nothing is drawn where nobody asks for it, here and for `many`, so that older sets stay what they are.
     if config.raised_p and random.random() < config.raised_p:
         host = HostScan(*raise_diaphragm(host.scan, host.labels, _draw_side(random, host), random.uniform(*RISE_MM)))
+    # On the host's own grid, where interpolation softens least of what the other scanner will show.
+    if config.deformed_p and random.random() < config.deformed_p:
+        host = HostScan(*deform(host.scan, host.labels, random))
     scan, labels = acquire(host.scan, host.labels, random, config.acquisition)
     if config.cropped_p and random.random() < config.cropped_p:
         scan, labels = narrow_field(scan, labels, random)
