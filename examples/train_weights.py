@@ -4,7 +4,7 @@ Started again, it goes on where it stopped. The trunk is trained without the pat
 takes the negative patient back, trains on with many small tumours, then with raised diaphragms as well, and is each
 time the mean of before and after; fold B takes the others back and is judged on the negative one. What ships is fold A
 trained on with every patient, then with parts of chests as well, each time the mean of before and after: no patient is
-left to calibrate it, so that it borrows the points of fold A.
+left to calibrate it, so that it borrows the points of fold A. What is judged is fold A after parts of chests too.
 WORK_FOLDER/folds gets, for each patient, weights that saw nothing of that patient: what `make model-report WEIGHTS=...`
 takes. Fold A is calibrated on the other patients that it has not seen; fold B, with one such patient, borrows as well.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
@@ -54,6 +54,9 @@ def main(data: Path, work: Path, workers: int) -> None:
     midway = average(before, after, work / "midway.safetensors")
     raised = train(work / "set_raised", work / "raised", f"--start {midway} {ON_RAISED}")
     fold_a = average(midway, raised, work / "fold_a.safetensors")
+    make_set(data, work / "set_parts_a", JUDGED, COUNT_PARTS, seed=16, workers=workers, **every)
+    parts_a = train(work / "set_parts_a", work / "parts_a", f"--start {fold_a} {ON_PARTS}")
+    judged = average(fold_a, parts_a, work / "fold_a_parts.safetensors")
     fold_b = train(work / "set_b", work / "fold_b", f"--start {trunk} {FOLD_B}")
     everyone = train(work / "set_all", work / "everyone", f"--start {fold_a} {ON_ALL}")
     whole = average(fold_a, everyone, work / "whole.safetensors")
@@ -63,10 +66,10 @@ def main(data: Path, work: Path, workers: int) -> None:
     for fold, patient in enumerate(JUDGED, 1):
         # Split n of the held-out scans is without their n-th patient.
         out = work / "folds" / f"{patient}.safetensors"
-        run_command(f"calibrate {fold_a} {work / 'held_out_a'} --split train --fold {fold} -o {out} --half --force")
-    points = f"calibrate {fold_a} {work / 'held_out_a'} --split all --half --force"
-    run_command(f"{points} --onto {fold_b} -o {work / 'folds' / NEGATIVE}.safetensors")
-    run_command(f"{points} --onto {shipped} -o {SHIPPED / 'lung.safetensors'}")
+        run_command(f"calibrate {judged} {work / 'held_out_a'} --split train --fold {fold} -o {out} --half --force")
+    points = f"{work / 'held_out_a'} --split all --half --force"
+    run_command(f"calibrate {judged} {points} --onto {fold_b} -o {work / 'folds' / NEGATIVE}.safetensors")
+    run_command(f"calibrate {fold_a} {points} --onto {shipped} -o {SHIPPED / 'lung.safetensors'}")
     if not (work / "patches").exists():
         run_command(f"data convert {data / 'msd_patches'} -o {work / 'patches'} --seed 6")
     flat = train(work / "patches", work / "flat", "--recipe msd-patches")
