@@ -10,7 +10,7 @@ export MPLBACKEND := Agg
 .PHONY: help setup demo test test-slow test-pacs test-cohort test-ddp test-cluster check format msd-patches bench-measure bench-registration readers lungs-sheet
 .PHONY: demo-followup implant-page model-report weights bench-inference bench-growth bench-training
 .PHONY: bench-dicom-reading bench-beneath bench-stages bench-tiles test-viewer test-browser bench-viewer bench-report
-.PHONY: bench-cohort scale clean real-patients
+.PHONY: bench-cohort bench-froc scale clean real-patients
 
 help:
 	@echo "make demo         set up, then the whole road in miniature: data, training, evaluation, report; and a real tumour"
@@ -42,6 +42,7 @@ help:
 	@echo "make weights DATA=FOLDER WORK=FOLDER  train the weights that come with the package; goes on where it stopped"
 	@echo "make real-patients [WEIGHTS=FILE]  four real patients: what is found beside what an oncologist drew"
 	@echo "make model-report WEIGHTS=FILE|FOLDER LEFT_OUT='PATIENT ...'  what weights find in chests they were not trained on"
+	@echo "make bench-froc SET=FOLDER WEIGHTS='FILE ...'  tumours found, by size, at so many false lesions a scan"
 	@echo "make bench-beneath WEIGHTS=FILE LEFT_OUT='PATIENT ...'  masses on the diaphragm, and livers: which are kept"
 	@echo "make readers      one nodule by four readers: volumes and axes, and how far they differ"
 	@echo "make lungs-sheet  outlines of the lungs of every real scan at hand, as docs/lungs.png, and a table"
@@ -145,6 +146,9 @@ bench-tiles: setup
 
 bench-dicom-reading: setup
 	$(BIN)/python -W ignore bench/dicom_reading.py
+
+bench-froc: setup
+	$(BIN)/python -W ignore bench/froc.py $(SET) $(WEIGHTS)
 
 bench-beneath: setup
 	$(BIN)/python -W ignore bench/beneath_lungs.py $(WEIGHTS) $(foreach p,$(LEFT_OUT),--left-out $(p))

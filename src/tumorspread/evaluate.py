@@ -15,7 +15,7 @@ from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.measurement.metrics import compare_masks
 from tumorspread.measurement.pieces import drop_unknown
 from tumorspread.measurement.summary import CaseScore, Evaluation, summarise
-from tumorspread.model.calibrate import THRESHOLDS, Calibration, calibrate, hold_out
+from tumorspread.model.calibrate import THRESHOLDS, Calibration, HeldOut, calibrate, hold_out
 from tumorspread.model.predict import Predictor
 from tumorspread.model.preprocess import prepare_mask
 from tumorspread.model.weights import WeightsInfo
@@ -83,6 +83,19 @@ def calibrate_on(
         RecipeError: the scans hold no tumour that was found, or nothing false.
     """
     held_out = []
+    for scan in hold_out_cases(predictor, cases):
+        held_out.append(scan)
+        if progress is not None:
+            progress(len(held_out), len(cases))
+    return calibrate(held_out)
+
+
+def hold_out_cases(predictor: Predictor, cases: Sequence[Case]) -> Iterator[HeldOut]:
+    """What the weights say about each case, beside its truth; nothing where a tumour may have no outline.
+
+    Raises:
+        ReadError, GeometryError, MaskError: a case cannot be read right.
+    """
     for case in cases:
         scan = read_nifti(case.image)
         try:
@@ -95,10 +108,7 @@ def calibrate_on(
             unknown = prepare_mask(read_mask(case.ignored, scan), predictor.info.preprocess) > 0
             least = probability > min(THRESHOLDS)
             probability[least & ~drop_unknown(least, truth, unknown)] = 0
-        held_out.append(hold_out(probability, truth, lungs, float(np.prod(prepared.way.target_spacing_mm))))
-        if progress is not None:
-            progress(len(held_out), len(cases))
-    return calibrate(held_out)
+        yield hold_out(probability, truth, lungs, float(np.prod(prepared.way.target_spacing_mm)))
 
 
 def check_calibration(judged: WeightsInfo, target: WeightsInfo, cases: Sequence[Case]) -> None:

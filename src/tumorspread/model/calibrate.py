@@ -101,7 +101,7 @@ def calibrate(scans: Sequence[HeldOut]) -> Calibration:
         raise RecipeError(f"none of the {len(scans)} scans holds a tumour; a calibration needs both")
     dices = {cut: np.array([_dice_of_true(scan, cut) for scan in ill]) for cut in THRESHOLDS}
     threshold = choose_threshold(dices)
-    judged = [_judge(scan, threshold) for scan in scans]
+    judged = [judge(scan, threshold) for scan in scans]
     scores = np.concatenate([found.scores for found in judged])
     is_tumour = np.concatenate([found.is_tumour for found in judged])
     slope, offset = fit_detection(scores, is_tumour)
@@ -143,8 +143,8 @@ def _set_points(fitted: Detection, likely_of_false: NDArray[np.float64]) -> Dete
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
-    """The pieces of one scan and its tumours.
+class Judged:
+    """The pieces of one scan and its tumours, as numbers.
 
     Attributes:
         scores: of each piece.
@@ -159,14 +159,15 @@ class _Judged:
     by_piece: NDArray[np.float64]
 
 
-def _judge(scan: HeldOut, threshold: float) -> _Judged:
+def judge(scan: HeldOut, threshold: float) -> Judged:
+    """The pieces of a scan at a threshold, and which tumours they cover."""
     labels, pieces = find_pieces(scan.probability, threshold, scan.room)
     counts = [n for n, p in enumerate(pieces, 1) if p.is_inside and p.voxels * scan.voxel_mm3 >= DUST_MM3]
     tumours, number = cc3d.connected_components(np.ascontiguousarray(scan.truth), return_N=True)
     pairs = np.zeros((number + 1, len(pieces) + 1))
     np.add.at(pairs, (tumours.ravel(), labels.ravel()), 1)
     voxels = pairs[1:].sum(axis=1)
-    return _Judged(
+    return Judged(
         np.array([pieces[n - 1].score for n in counts], np.float64),
         pairs[1:, counts].sum(axis=0) > 0,
         np.cbrt(6 / np.pi * voxels * scan.voxel_mm3),
@@ -192,7 +193,7 @@ def _least(likely_of_false: NDArray[np.float64], budget: float) -> float:
     return float(steps[int(np.argmax(within))]) if any(within) else 0.99
 
 
-def _recalls(judged: Sequence[_Judged], detection: Detection) -> tuple[float, float, float] | None:
+def _recalls(judged: Sequence[Judged], detection: Detection) -> tuple[float, float, float] | None:
     """The share of the tumours of 10 mm and more that is found at each point; None where there are none."""
     large = [one.sizes_mm >= LARGE_MM for one in judged]
     if not any(which.any() for which in large):
