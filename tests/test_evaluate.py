@@ -78,8 +78,8 @@ def test_weights_are_calibrated_on_the_scans_of_a_data_set(tmp_path):
     config = PhantomConfig(spacing_mm=(6.0, 5.0, 5.0), vessels=5, tumours=(2, 2), diameter_mm=(20.0, 30.0))
     cases = find_cases(write_phantoms(tmp_path / "phantoms", 3, config=config))
     seen = []
-    done = calibrate_on(Telling(cases), cases, progress=lambda *counts: seen.append(counts))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    done = calibrate_on([(Telling(cases), cases)], progress=seen.append)
+    assert seen == [1, 2, 3]
     assert (done.tumours, done.dice, done.detection.scans) == (6, 1.0, 3)
     likely = [done.detection.probability(score) for score in (0.75, 0.9)]
     assert likely[0] < 0.5 < likely[1]
@@ -120,7 +120,7 @@ def test_a_calibration_does_not_count_what_its_cases_ignore(tmp_path):
         everywhere = mask.with_voxels((mask.voxels == 0).astype(np.uint8))
         write_nifti(everywhere, tmp_path / "phantoms" / "ignoreTr" / case.mask.name)
     with pytest.raises(RecipeError, match="0 others"):
-        calibrate_on(Telling(cases), find_cases(tmp_path / "phantoms"))
+        calibrate_on([(Telling(cases), find_cases(tmp_path / "phantoms"))])
 
 
 def test_a_perfect_model_scores_one_and_its_masks_are_written(data, predictor, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,24 +69,25 @@ def evaluate(predictor: Predictor, job: Job, *, progress: Callable[[int, int], N
 
 
 def calibrate_on(
-    predictor: Predictor, cases: Sequence[Case], *, progress: Callable[[int, int], None] | None = None
+    folds: Iterable[tuple[Predictor, Sequence[Case]]], *, progress: Callable[[int], None] | None = None
 ) -> Calibration:
     """Threshold, probabilities and operating points of weights, from scans of patients they were not trained on.
 
     Args:
-        predictor: the weights, loaded.
-        cases: scans with the outlines of all their tumours.
-        progress: called with (cases done, cases in all).
+        folds: weights, loaded, and scans that they have not seen, with the outlines of all their tumours. Several are
+            of one recipe, each trained without some of the patients (cross-validation).
+        progress: called with the number of cases done.
 
     Raises:
         ReadError, GeometryError, MaskError: a case cannot be read right.
         RecipeError: the scans hold no tumour that was found, or nothing false.
     """
-    held_out = []
-    for scan in hold_out_cases(predictor, cases):
-        held_out.append(scan)
-        if progress is not None:
-            progress(len(held_out), len(cases))
+    held_out: list[HeldOut] = []
+    for predictor, cases in folds:
+        for scan in hold_out_cases(predictor, cases):
+            held_out.append(scan)
+            if progress is not None:
+                progress(len(held_out))
     return calibrate(held_out)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
+from importlib import import_module
 
 import nibabel as nib
 import numpy as np
@@ -16,8 +18,10 @@ from pydicom.uid import generate_uid
 import tumorspread
 from tumorspread.cli import data as data_verbs
 from tumorspread.cli.app import app
+from tumorspread.data.cases import find_cases
 from tumorspread.data.phantom import PhantomConfig, make_phantom
 from tumorspread.data.phantom_set import read_truth, write_phantoms
+from tumorspread.data.splits import Split, write_splits
 from tumorspread.measurement.findings import Findings
 from tumorspread.model.predict import Predictor
 from tumorspread.model.preprocess import PreprocessConfig, prepare_mask
@@ -106,6 +110,8 @@ def test_an_interrupt_ends_in_130_with_a_word_and_no_traceback(run, data, tmp_pa
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
+    # A module first imported while `read` is replaced would keep the wrong one for good.
+    import_module("tumorspread.pipeline")
     monkeypatch.setattr("tumorspread.scan.read.read", interrupt)
     code, out, err = run("measure", ct(data), mask(data), "-o", tmp_path / "out")
     assert (code, out) == (130, "")
@@ -332,6 +338,46 @@ def test_calibrating_writes_weights_that_know_their_points_and_never_over_a_file
     code, _, err = run("calibrate", tmp_path / "w.safetensors", data, "-o", out)
     assert (code, err.count("\n")) == (1, 1)
     assert "is there already" in err
+
+
+def test_weights_of_several_folds_calibrate_those_of_all_data(run, data, tmp_path, monkeypatch):
+    network = UNet(UNetConfig(widths=(4, 8)))
+    for name in ("one", "two", "all"):
+        info = WeightsInfo(network.config, PreprocessConfig((8, 8, 8)), (16, 16, 16), 0.5, Provenance("x"))
+        save_weights(network, info, tmp_path / f"{name}.safetensors")
+    folder = tmp_path / "set"
+    shutil.copytree(data, folder)
+    cases = find_cases(folder)
+    half = len(cases) // 2
+    halves = [[case.name for case in cases[:half]], [case.name for case in cases[half:]]]
+    splits = (Split(tuple(halves[1]), (), tuple(halves[0])), Split(tuple(halves[0]), (), tuple(halves[1])))
+    write_splits(folder / "splits.json", splits, kind="folds", seed=0)
+    judged = []
+
+    def look(self, prepared, sides, *, progress=None):
+        """Sure of a corner that is no tumour, surer of the tumour."""
+        case = cases[len(judged)]
+        probability = np.zeros(prepared.voxels.shape, np.float32)
+        probability[prepare_mask(read_nifti(case.mask), self.info.preprocess) > 0] = 0.9
+        probability[0, :2, :2] = 0.6
+        judged.append(self.info.name)
+        return probability, None
+
+    monkeypatch.setattr(Predictor, "look", look)
+    one, two, out = (tmp_path / f"{name}.safetensors" for name in ("one", "two", "out"))
+    code, _, err = run("calibrate", one, two, folder, "-o", out)
+    assert (code, err.count("\n"), out.exists()) == (1, 1, False)
+    assert "--onto" in err
+    onto = ("--onto", tmp_path / "all.safetensors")
+    code, _, err = run("calibrate", one, two, folder, "-o", out, *onto, "--fold", 0)
+    assert (code, err.count("\n"), out.exists()) == (1, 1, False)
+    assert "2 weights and 1 folds" in err
+    code, _, _ = run("calibrate", one, two, folder, "-o", out, *onto, "--fold", 0, "--fold", 1)
+    assert code == 0
+    _, written = load_weights(out)
+    assert judged == ["one.safetensors"] * half + ["two.safetensors"] * (len(cases) - half)
+    assert written.detection.scans == len(cases)
+    assert written.detection.fitted == f"one.safetensors, two.safetensors on {len(cases)} scans of set"
 
 
 def test_a_reference_is_compared_in_the_report_and_one_of_another_grid_refused_before_the_work(run, data, tmp_path):

@@ -167,10 +167,12 @@ def test_each_patient_is_left_out_in_turn(config, tmp_path):
     all_of_them, without_healthy, without_somebody = read_splits(out / "splits.json")
     assert sorted((*all_of_them.train, *all_of_them.val)) == sorted(truth)
     assert len(all_of_them.val) == 3
+    assert not all_of_them.test
     for split, host in ((without_healthy, "ill"), (without_somebody, "healthy")):
         names = {*split.train, *split.val}
         assert names == {name for name, case in truth.items() if case["host"] == host}
         assert len(split.val) == min(3, len(names) // 2)
+        assert set(split.test) == {name for name, case in truth.items() if case["host"] != host}
 
 
 def test_two_processes_make_the_same_set(config, tmp_path):

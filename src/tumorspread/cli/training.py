@@ -124,7 +124,9 @@ def evaluate(
 
 
 def calibrate(
-    weights: Annotated[str, typer.Argument(help="Weights to judge, trained without the patients of the data set.")],
+    weights: Annotated[
+        list[str], typer.Argument(help="Weights to judge, trained without the scans they are judged on.")
+    ],
     data: Annotated[Path, typer.Argument(help="Data set in MSD layout: scans with the outlines of all tumours.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Weights file to write.")],
     onto: Annotated[
@@ -132,7 +134,9 @@ def calibrate(
         typer.Option("--onto", help="Weights that get the result: those of all folds' data.", metavar="WEIGHTS"),
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test of splits.json, or all.")] = "test",
-    fold: Fold = 0,
+    fold: Annotated[
+        list[int] | None, typer.Option(help="Which split of splits.json, from 0; one for each of the weights.", min=0)
+    ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
     device: Device = None,
     engine: Engine = "auto",
@@ -143,12 +147,14 @@ def calibrate(
     """Fit threshold, probabilities of lesions and operating points of weights on scans they have not seen.
 
     The weights file that is written says how likely each lesion is, and knows the operating points `sensitive`,
-    `balanced` and `specific`: where it can be had, 2, 0.5 and 0.125 false lesions a scan at most on these scans.
+    `balanced` and `specific`: where it can be had, 2, 0.9 and 0.125 false lesions a scan at most on these scans.
+    Several weights, each trained without a part of the patients, calibrate those of all data (cross-validation).
 
     \b
     Examples:
       tumorspread calibrate run/weights.safetensors Task06_Lung -o calibrated.safetensors
       tumorspread calibrate fold/w.safetensors held_out --split all --onto run/w.safetensors -o lung.safetensors
+      tumorspread calibrate f1.safetensors f2.safetensors data --fold 1 --fold 2 --onto w.safetensors -o l.safetensors
     """
     from dataclasses import replace
 
@@ -158,17 +164,34 @@ def calibrate(
     from tumorspread.model.zoo import find_weights
 
     refuse_existing(out, force)
-    predictor = Predictor(weights, device=device, engine=engine, precision=precision, threads=threads)
-    network, info = load_weights(find_weights(onto or weights))
-    cases = evaluation.pick_cases(evaluation.Job(data, split, out.parent, fold))
-    evaluation.check_calibration(predictor.info, info, cases)
+    folds = _folds_of(weights, fold, onto)
+    network, info = load_weights(find_weights(onto or weights[0]))
+    parts = [evaluation.pick_cases(evaluation.Job(data, split, out.parent, number)) for number in folds]
+    judged = [load_weights(find_weights(name))[1] for name in weights]
+    for one, cases in zip(judged, parts, strict=True):
+        evaluation.check_calibration(one, info, cases)
+    loaded = (Predictor(name, device=device, engine=engine, precision=precision, threads=threads) for name in weights)
+    count = sum(map(len, parts))
     with progress_bar("judging") as progress:
-        done = evaluation.calibrate_on(predictor, cases, progress=progress)
-    fitted = f"{predictor.info.name} on {len(cases)} scans of {data.name}"
+        folds_judged = zip(loaded, parts, strict=True)
+        done = evaluation.calibrate_on(folds_judged, progress=lambda number: progress(number, count))
+    names = ", ".join(dict.fromkeys(one.name for one in judged))
+    fitted = f"{names} on {count} scans of {data.name}"
     info = replace(info, threshold=done.threshold, detection=replace(done.detection, fitted=fitted))
     save_weights(network, info, out, half=half)
     _print_calibration(done)
     say(f"wrote {out}")
+
+
+def _folds_of(weights: list[str], fold: list[int] | None, onto: str | None) -> list[int]:
+    """The split that each of the weights is judged on."""
+    from tumorspread.errors import RecipeError
+
+    if len(weights) > 1 and onto is None:
+        raise RecipeError(f"{len(weights)} weights are judged: say by --onto which get the result")
+    if len(fold or [0]) != len(weights):
+        raise RecipeError(f"{len(weights)} weights and {len(fold or [])} folds; give a --fold for each of the weights")
+    return fold or [0]
 
 
 def _print_calibration(done: Calibration) -> None:

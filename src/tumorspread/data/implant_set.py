@@ -172,7 +172,8 @@ def _leave_out_in_turn(truth: dict[str, Any], hosts: Sequence[HostSpec]) -> list
         names = [name for name, case in truth.items() if who[case["host"]] != left_out]
         telling = [name for name in names if len(truth[name]["lesions"]) >= TUMOURS_VALIDATED] or names
         val = telling[-min(VALIDATED, max(1, len(names) // 2)) :]
-        splits.append(Split(tuple(name for name in names if name not in val), tuple(val)))
+        test = tuple(name for name in truth if name not in names)
+        splits.append(Split(tuple(name for name in names if name not in val), tuple(val), test))
     return splits
 
 
