@@ -2,7 +2,7 @@
 
 On the scans of a data set that the weights were not trained on (`data implant` makes one). Prints a line for each
 weights file, diameter and number of false lesions a scan, and how many tumours there were.
-Usage: python bench/froc.py SET WEIGHTS [WEIGHTS ...] [--threshold P] [--patient NAME ...]
+Usage: python bench/froc.py SET WEIGHTS [WEIGHTS ...] [--threshold P] [--split PART --fold N]
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tumorspread.data.cases import Case, find_cases
-from tumorspread.evaluate import check_calibration, hold_out_cases
+from tumorspread.data.cases import Case
+from tumorspread.evaluate import PARTS, Job, check_calibration, hold_out_cases, pick_cases
 from tumorspread.measurement.metrics import FOUND_SHARE
 from tumorspread.model.calibrate import Judged, judge
 from tumorspread.model.predict import Predictor
@@ -53,7 +53,7 @@ if __name__ == "__main__":
     parser.add_argument("set", type=Path)
     parser.add_argument("weights", nargs="+")
     parser.add_argument("--threshold", type=float)
-    parser.add_argument("--patient", action="append", default=[])
+    parser.add_argument("--split", choices=PARTS, default="all")
+    parser.add_argument("--fold", type=int, default=0)
     asked = parser.parse_args()
-    every = [case for case in find_cases(asked.set) if not asked.patient or case.patient in asked.patient]
-    main(every, asked.weights, asked.threshold)
+    main(pick_cases(Job(asked.set, asked.split, Path(), asked.fold)), asked.weights, asked.threshold)

@@ -2,11 +2,11 @@
 
 Started again, it goes on where it stopped. The trunk is trained without the patients that weights are judged on. Fold A
 takes the negative patient back, trains on with many small tumours, then with raised diaphragms as well, and is each
-time the mean of before and after; fold B takes the others back and is judged on the negative one. What ships is fold A
-trained on with every patient, then with parts of chests as well, each time the mean of before and after: no patient is
-left to calibrate it, so that it borrows the points of fold A. What is judged is fold A after parts of chests too.
-WORK_FOLDER/folds gets, for each patient, weights that saw nothing of that patient: what `make model-report WEIGHTS=...`
-takes. Fold A is calibrated on the other patients that it has not seen; fold B, with one such patient, borrows as well.
+time the mean of before and after; fold B takes the others back. What ships is fold A trained on with every patient,
+then with parts of chests, then with chests stretched and bent, each time the mean of before and after. From the folds
+the last of these stages makes one for each patient that is judged, which leaves that patient alone out.
+WORK_FOLDER/folds gets them by patient: what `make model-report WEIGHTS=...` takes. Each of them is judged on synthetic
+tumours in the patient that it has not seen: all four calibrate what ships, and three of them the fourth.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
 """
 
@@ -22,7 +22,9 @@ from commands import run_command
 JUDGED = ("LIDC-IDRI-0314", "Lung_Dx-A0001", "Lung_Dx-A0002")
 NEGATIVE = "CPTAC-C3N-00247"
 OTHERS = ("LungFCP-01-0001", "ACRIN-FLT-001", "elastix")
-COUNT_A, COUNT_SMALL, COUNT_RAISED, COUNT_ALL, COUNT_PARTS, COUNT_B, HELD_OUT_COUNT = 180, 270, 240, 270, 200, 130, 30
+COUNT_A, COUNT_SMALL, COUNT_RAISED, COUNT_ALL, COUNT_PARTS, COUNT_B, HELD_OUT_COUNT = 180, 270, 240, 270, 200, 130, 40
+# Split n of a set of all patients leaves out the n-th of them.
+FOLDS = {"LIDC-IDRI-0314": 1, NEGATIVE: 2, "Lung_Dx-A0001": 3, "Lung_Dx-A0002": 4}
 SHIPPED = Path(__file__).resolve().parents[1] / "src" / "tumorspread" / "model" / "shipped"
 TRUNK = "--set run.epochs=22 --set run.val_every=11 --set optim.final_share=0.25"
 FOLD_A = "--set run.epochs=60 --set run.val_every=10"
@@ -31,9 +33,10 @@ ON_RAISED = "--set run.epochs=45 --set run.val_every=15 --set optim.learning_rat
 # Its validation scans are of patients that it trains on: the last epoch counts.
 ON_ALL = "--set run.epochs=45 --set run.val_every=45 --set optim.learning_rate=1e-3"
 ON_PARTS = "--set run.epochs=18 --set run.val_every=18 --set optim.learning_rate=1e-3"
+ON_DEFORMED = "--set run.epochs=9 --set run.val_every=9 --set optim.learning_rate=1e-3"
 FOLD_B = "--set run.epochs=53 --set run.val_every=10"
 # Shares of the scans with many small tumours, with half of the diaphragm raised, and of those that show a part alone.
-MANY, RAISED, CROPPED = 0.34, 0.35, 0.45
+MANY, RAISED, CROPPED, FEWER_CROPPED, DEFORMED = 0.34, 0.35, 0.45, 0.2, 0.8
 
 
 def main(data: Path, work: Path, workers: int) -> None:
@@ -43,33 +46,33 @@ def main(data: Path, work: Path, workers: int) -> None:
     make_set(data, work / "set_small", JUDGED, COUNT_SMALL, seed=12, workers=workers, many=MANY)
     make_set(data, work / "set_raised", JUDGED, COUNT_RAISED, seed=14, workers=workers, many=MANY, raised=RAISED)
     make_set(data, work / "set_all", (), COUNT_ALL, seed=15, workers=workers, many=MANY, raised=RAISED)
-    every = {"many": MANY, "raised": RAISED, "cropped": CROPPED}
-    make_set(data, work / "set_parts", (), COUNT_PARTS, seed=16, workers=workers, **every)
+    often = {"many": MANY, "raised": RAISED}
+    make_set(data, work / "set_parts", (), COUNT_PARTS, seed=16, workers=workers, cropped=CROPPED, **often)
+    shares = {"cropped": FEWER_CROPPED, "deformed": DEFORMED} | often
+    make_set(data, work / "set_deformed", (), COUNT_PARTS, seed=17, workers=workers, **shares)
     make_set(data, work / "set_b", (NEGATIVE,), COUNT_B, seed=13, workers=workers, many=MANY)
-    make_set(data, work / "held_out_a", (NEGATIVE, *OTHERS), HELD_OUT_COUNT, seed=4, workers=workers)
-    # Split n of a set leaves out its n-th patient: NEGATIVE is the first of set_a.
+    make_set(data, work / "held_out", OTHERS, HELD_OUT_COUNT, seed=4, workers=workers)
+    # NEGATIVE is the first patient of set_a.
     trunk = train(work / "set_a", work / "trunk", TRUNK, fold=1)
     before = train(work / "set_a", work / "masses", f"--start {trunk} {FOLD_A}")
     after = train(work / "set_small", work / "small", f"--start {before} {SMALL}")
     midway = average(before, after, work / "midway.safetensors")
     raised = train(work / "set_raised", work / "raised", f"--start {midway} {ON_RAISED}")
     fold_a = average(midway, raised, work / "fold_a.safetensors")
-    make_set(data, work / "set_parts_a", JUDGED, COUNT_PARTS, seed=16, workers=workers, **every)
-    parts_a = train(work / "set_parts_a", work / "parts_a", f"--start {fold_a} {ON_PARTS}")
-    judged = average(fold_a, parts_a, work / "fold_a_parts.safetensors")
     fold_b = train(work / "set_b", work / "fold_b", f"--start {trunk} {FOLD_B}")
     everyone = train(work / "set_all", work / "everyone", f"--start {fold_a} {ON_ALL}")
     whole = average(fold_a, everyone, work / "whole.safetensors")
     parts = train(work / "set_parts", work / "parts", f"--start {whole} {ON_PARTS}")
-    shipped = average(whole, parts, work / "lung.safetensors")
+    shipped = on_deformed(work, "lung", average(whole, parts, work / "all.safetensors"))
+    judged = {
+        patient: on_deformed(work, patient, fold_b if patient == NEGATIVE else fold_a, fold=fold)
+        for patient, fold in FOLDS.items()
+    }
     (work / "folds").mkdir(exist_ok=True)
-    for fold, patient in enumerate(JUDGED, 1):
-        # Split n of the held-out scans is without their n-th patient.
-        out = work / "folds" / f"{patient}.safetensors"
-        run_command(f"calibrate {judged} {work / 'held_out_a'} --split train --fold {fold} -o {out} --half --force")
-    points = f"{work / 'held_out_a'} --split all --half --force"
-    run_command(f"calibrate {judged} {points} --onto {fold_b} -o {work / 'folds' / NEGATIVE}.safetensors")
-    run_command(f"calibrate {fold_a} {points} --onto {shipped} -o {SHIPPED / 'lung.safetensors'}")
+    for patient, weights in judged.items():
+        others = {name: by for name, by in judged.items() if name != patient}
+        calibrate(work, others, weights, work / "folds" / f"{patient}.safetensors")
+    calibrate(work, judged, shipped, SHIPPED / "lung.safetensors")
     if not (work / "patches").exists():
         run_command(f"data convert {data / 'msd_patches'} -o {work / 'patches'} --seed 6")
     flat = train(work / "patches", work / "flat", "--recipe msd-patches")
@@ -87,11 +90,25 @@ def make_set(
     many: float = 0.0,
     raised: float = 0.0,
     cropped: float = 0.0,
+    deformed: float = 0.0,
 ) -> None:
     """Synthetic tumours in the chests of all patients but some."""
     without = " ".join(f"--leave-out {patient}" for patient in leave_out)
-    what = f"--shapes {data / 'lesion_masks'} --many {many} --raised {raised} --cropped {cropped}"
+    what = f"--shapes {data / 'lesion_masks'} --many {many} --raised {raised} --cropped {cropped} --deformed {deformed}"
     run_command(f"data implant {data} -o {out} {what} --count {count} --seed {seed} --workers {workers} {without}")
+
+
+def on_deformed(work: Path, name: str, before: Path, *, fold: int = 0) -> Path:
+    """The mean of weights, and of what they become by chests that are stretched and bent."""
+    after = train(work / "set_deformed", work / f"deformed_{name}", f"--start {before} {ON_DEFORMED}", fold=fold)
+    return average(before, after, work / f"{name}.safetensors")
+
+
+def calibrate(work: Path, judged: dict[str, Path], onto: Path, out: Path) -> None:
+    """Judge weights by patient, each on the patient that it has not seen, and write what comes of it onto others."""
+    weights = " ".join(map(str, judged.values()))
+    folds = " ".join(f"--fold {FOLDS[patient]}" for patient in judged)
+    run_command(f"calibrate {weights} {work / 'held_out'} --split test {folds} --onto {onto} -o {out} --half --force")
 
 
 def average(before: Path, after: Path, out: Path) -> Path:

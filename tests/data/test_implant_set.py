@@ -11,15 +11,16 @@ import pytest
 from tumorspread.data.acquisition import AcquisitionConfig
 from tumorspread.data.cases import find_cases
 from tumorspread.data.check import check_dataset
+from tumorspread.data.distractors import DistractorConfig
 from tumorspread.data.hosts import IN_BOX, TUMOUR, HostSpec, find_list, open_host, read_hosts
 from tumorspread.data.implant import ImplantConfig
-from tumorspread.data.implant_set import ImplantSetConfig, make_case, write_implants
+from tumorspread.data.implant_set import ImplantSetConfig, find_airless, make_case, write_implants
 from tumorspread.data.phantom import PhantomConfig, make_phantom
 from tumorspread.data.splits import read_split, read_splits
 from tumorspread.errors import DatasetError
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.scan.nifti import read_nifti, write_nifti
-from tumorspread.scan.volume import Reorientation
+from tumorspread.scan.volume import Reorientation, Volume
 
 LIST = """
 [[hosts]]
@@ -224,3 +225,41 @@ def test_the_list_that_ships_names_scans_that_are_there(shared_data):
     assert len({host.who for host in hosts}) == 7
     assert all((shared_data / host.scan).exists() for host in hosts)
     assert not any(name in host.scan for host in hosts for name in ("RadPhantom", "CIP"))
+
+
+def test_airless_lung_that_was_put_in_is_found_and_neither_tumour_nor_vessels():
+    shape, spacing = (20, 60, 60), (3.0, 1.0, 1.0)
+    before = Volume.upright(np.full(shape, -850.0, np.float32), spacing)
+    after = before.voxels.copy()
+    tumour, collapse = np.zeros(shape, bool), np.zeros(shape, bool)
+    tumour[5:15, 5:25, 5:25] = True
+    collapse[5:15, 30:50, 10:40] = True
+    after[tumour | collapse] = 30
+    after[:, 27:30, 50:53] = 30  # a vessel of 3 mm
+    after[:, 52:, 30:] = -400  # haze
+    found = find_airless(before, before.with_voxels(after), tumour)
+    assert found[collapse].all()
+    assert found[:, 20:].sum() * 3 < (30 + 11) * (20 + 8) * (30 + 8)  # 4 mm around
+    assert not found[tumour].any()
+    assert not found[:, 27:30, 50:53].any()
+    assert not found[:, 55:, 50:].any()
+
+
+def test_airless_lung_of_the_host_is_learned(config):
+    scan = make_case(0, config, None).scan
+    assert not find_airless(scan, scan, np.zeros(scan.shape, bool)).any()
+
+
+def test_nothing_is_learned_from_airless_lung_where_asked(config):
+    all_dense = replace(config.implant, distractors=DistractorConfig(consolidation=1.0, effusion=1.0))
+    asked = replace(config, implant=all_dense)
+    for number in range(6):
+        plain = make_case(number, asked, None)
+        wary = make_case(number, replace(asked, airless_ignored=True), None)
+        assert np.array_equal(plain.scan.voxels, wary.scan.voxels)
+        assert np.array_equal(plain.mask.voxels, wary.mask.voxels)
+        assert plain.ignored is None
+        if wary.ignored is not None:
+            assert not (wary.ignored.voxels[wary.mask.voxels > 0]).any()
+            return
+    pytest.fail("no case had dense lung")

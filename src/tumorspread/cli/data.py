@@ -222,6 +222,9 @@ def implant(
     deformed: Annotated[
         float, typer.Option(help="Share of the scans with the chest stretched and bent.", min=0, max=1)
     ] = 0.0,
+    ignore_airless: Annotated[
+        bool, typer.Option("--ignore-airless", help="Learn nothing from collapsed lung and fluid that are put in.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the set.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
 ) -> None:
@@ -240,7 +243,15 @@ def implant(
 
     used = read_hosts(find_list(hosts), leave_out=tuple(leave_out or ()))
     config = ImplantSetConfig(
-        used, data, shapes, seed, many_p=many, raised_p=raised, cropped_p=cropped, deformed_p=deformed
+        used,
+        data,
+        shapes,
+        seed,
+        many_p=many,
+        raised_p=raised,
+        cropped_p=cropped,
+        deformed_p=deformed,
+        airless_ignored=ignore_airless,
     )
     with progress_bar("implanting") as progress:
         write_implants(out, count, config, workers=workers, progress=progress)

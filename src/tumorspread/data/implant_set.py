@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import edt
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +35,9 @@ TRUTH = "implants.json"
 # The last cases with so many tumours choose the checkpoint; whole scans take long.
 VALIDATED, TUMOURS_VALIDATED = 3, 3
 EMPTY_P = 0.06
+# Lung before and after it was made airless, HU; how thick that must be to be more than a vessel or a scar, and how far
+# around it nothing is learned either.
+AIRY_HU, AIRLESS_HU, AIRLESS_MM, MARGIN_MM = -500.0, -150.0, 8.0, 4.0
 # Small tumours in a lung that has many, a third of them subsolid: those were missed most.
 MANY = ImplantConfig((12, 40), (4.0, 25.0), masses=0, texture_weights=(0.42, 0.16, 0.2, 0.06, 0.1, 0.06))
 
@@ -56,6 +60,9 @@ class ImplantSetConfig:
         raised_p: share of the cases with half of the diaphragm raised.
         cropped_p: share of the cases that show a part of the chest alone.
         deformed_p: share of the cases whose host is stretched and bent.
+        airless_ignored: nothing is learned where lung was made airless and is no tumour (collapse, consolidation,
+            fluid): on CT without contrast such lung looks as tumours do, and a network that is taught to tell them
+            apart by what only synthetic ones show calls real masses collapse.
     """
 
     hosts: tuple[HostSpec, ...]
@@ -70,6 +77,7 @@ class ImplantSetConfig:
     raised_p: float = 0.0
     cropped_p: float = 0.0
     deformed_p: float = 0.0
+    airless_ignored: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +124,27 @@ def make_case(number: int, config: ImplantSetConfig, library: ShapeLibrary | Non
         what = config.many
     done = implant(scan, lungs, random, what, library, keep_clear=_around(real) | unknown)
     mask = done.mask.with_voxels(np.maximum(done.mask.voxels, real).astype(np.uint8))
+    if config.airless_ignored:
+        unknown = unknown | find_airless(scan, done.scan, mask.voxels > 0)
     ignored = (unknown & (mask.voxels == 0)).astype(np.uint8)
     unlearned = mask.with_voxels(ignored) if ignored.any() else None
     return ImplantCase(done.scan, mask, unlearned, spec.name, done.lesions, done.distractors)
+
+
+def find_airless(before: Volume, after: Volume, tumour: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where implants made lung airless beside the tumours, and a margin around; not vessels, scars or thin layers.
+
+    Args:
+        before: the host, HU.
+        after: the same with what was put in.
+        tumour: the outlines, on the same grid.
+    """
+    airless = (before.voxels < AIRY_HU) & (after.voxels > AIRLESS_HU) & ~tumour
+    spacing = before.spacing_mm
+    thick = np.asarray(edt.edt(np.ascontiguousarray(airless), anisotropy=spacing) >= AIRLESS_MM / 2)
+    if not thick.any():
+        return thick
+    return np.asarray(edt.edt(np.ascontiguousarray(~thick), anisotropy=spacing) <= AIRLESS_MM / 2 + MARGIN_MM)
 
 
 def write_implants(
