@@ -3,8 +3,9 @@
 Started again, it goes on where it stopped. The trunk is trained without the patients that weights are judged on. Fold A
 takes the negative patient back, trains on with many small tumours, then with raised diaphragms as well, and is each
 time the mean of before and after; fold B takes the others back. What ships is fold A trained on with every patient,
-then with parts of chests, then with chests stretched and bent, each time the mean of before and after. From the folds
-the last of these stages makes one for each patient that is judged, which leaves that patient alone out.
+then with parts of chests, then with chests stretched and bent in which nothing is learned from airless lung that was
+put in, each time the mean of before and after. From the folds the last of these stages makes one for each patient that
+is judged, which leaves that patient alone out.
 WORK_FOLDER/folds gets them by patient: what `make model-report WEIGHTS=...` takes. Each of them is judged on synthetic
 tumours in the patient that it has not seen: all four calibrate what ships, and three of them the fourth.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
+from typing import Any
 
 from commands import run_command
 
@@ -22,7 +24,8 @@ from commands import run_command
 JUDGED = ("LIDC-IDRI-0314", "Lung_Dx-A0001", "Lung_Dx-A0002")
 NEGATIVE = "CPTAC-C3N-00247"
 OTHERS = ("LungFCP-01-0001", "ACRIN-FLT-001", "elastix")
-COUNT_A, COUNT_SMALL, COUNT_RAISED, COUNT_ALL, COUNT_PARTS, COUNT_B, HELD_OUT_COUNT = 180, 270, 240, 270, 200, 130, 40
+COUNT_A, COUNT_SMALL, COUNT_RAISED, COUNT_ALL, COUNT_PARTS, COUNT_B = 180, 270, 240, 270, 200, 130
+COUNT_DEFORMED, HELD_OUT_COUNT = 120, 40
 # Split n of a set of all patients leaves out the n-th of them.
 FOLDS = {"LIDC-IDRI-0314": 1, NEGATIVE: 2, "Lung_Dx-A0001": 3, "Lung_Dx-A0002": 4}
 SHIPPED = Path(__file__).resolve().parents[1] / "src" / "tumorspread" / "model" / "shipped"
@@ -33,7 +36,7 @@ ON_RAISED = "--set run.epochs=45 --set run.val_every=15 --set optim.learning_rat
 # Its validation scans are of patients that it trains on: the last epoch counts.
 ON_ALL = "--set run.epochs=45 --set run.val_every=45 --set optim.learning_rate=1e-3"
 ON_PARTS = "--set run.epochs=18 --set run.val_every=18 --set optim.learning_rate=1e-3"
-ON_DEFORMED = "--set run.epochs=9 --set run.val_every=9 --set optim.learning_rate=1e-3"
+ON_DEFORMED = "--set run.epochs=6 --set run.val_every=6 --set optim.learning_rate=1e-3"
 FOLD_B = "--set run.epochs=53 --set run.val_every=10"
 # Shares of the scans with many small tumours, with half of the diaphragm raised, and of those that show a part alone.
 MANY, RAISED, CROPPED, FEWER_CROPPED, DEFORMED = 0.34, 0.35, 0.45, 0.2, 0.8
@@ -46,10 +49,11 @@ def main(data: Path, work: Path, workers: int) -> None:
     make_set(data, work / "set_small", JUDGED, COUNT_SMALL, seed=12, workers=workers, many=MANY)
     make_set(data, work / "set_raised", JUDGED, COUNT_RAISED, seed=14, workers=workers, many=MANY, raised=RAISED)
     make_set(data, work / "set_all", (), COUNT_ALL, seed=15, workers=workers, many=MANY, raised=RAISED)
-    often = {"many": MANY, "raised": RAISED}
+    often: dict[str, Any] = {"many": MANY, "raised": RAISED}
     make_set(data, work / "set_parts", (), COUNT_PARTS, seed=16, workers=workers, cropped=CROPPED, **often)
-    shares = {"cropped": FEWER_CROPPED, "deformed": DEFORMED} | often
-    make_set(data, work / "set_deformed", (), COUNT_PARTS, seed=17, workers=workers, **shares)
+    often |= {"cropped": FEWER_CROPPED, "deformed": DEFORMED}
+    deformed = work / "set_deformed"
+    make_set(data, deformed, (), COUNT_DEFORMED, seed=17, workers=workers, ignore_airless=True, **often)
     make_set(data, work / "set_b", (NEGATIVE,), COUNT_B, seed=13, workers=workers, many=MANY)
     make_set(data, work / "held_out", OTHERS, HELD_OUT_COUNT, seed=4, workers=workers)
     # NEGATIVE is the first patient of set_a.
@@ -91,10 +95,12 @@ def make_set(
     raised: float = 0.0,
     cropped: float = 0.0,
     deformed: float = 0.0,
+    ignore_airless: bool = False,
 ) -> None:
     """Synthetic tumours in the chests of all patients but some."""
     without = " ".join(f"--leave-out {patient}" for patient in leave_out)
     what = f"--shapes {data / 'lesion_masks'} --many {many} --raised {raised} --cropped {cropped} --deformed {deformed}"
+    what += " --ignore-airless" if ignore_airless else ""
     run_command(f"data implant {data} -o {out} {what} --count {count} --seed {seed} --workers {workers} {without}")
 
 
