@@ -3,11 +3,12 @@
 Started again, it goes on where it stopped. The trunk is trained without the patients that weights are judged on. Fold A
 takes the negative patient back, trains on with many small tumours, then with raised diaphragms as well, and is each
 time the mean of before and after; fold B takes the others back. What ships is fold A trained on with every patient,
-then with parts of chests, then with chests stretched and bent in which nothing is learned from airless lung that was
-put in, each time the mean of before and after. From the folds the last of these stages makes one for each patient that
-is judged, which leaves that patient alone out.
-WORK_FOLDER/folds gets them by patient: what `make model-report WEIGHTS=...` takes. Each of them is judged on synthetic
-tumours in the patient that it has not seen: all four calibrate what ships, and three of them the fourth.
+then with parts of chests, each time the mean of before and after: no patient is left to calibrate it, so that it
+borrows the points of fold A. From fold A and fold B a last stage makes one for each patient that is judged, which
+leaves that patient alone out: chests stretched and bent, nothing learned from airless lung that was put in, and again
+the mean.
+WORK_FOLDER/folds gets them by patient: what `make model-report WEIGHTS=...` takes. Each is calibrated by the three
+others, which are judged on synthetic tumours in the patient that they have not seen.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
 """
 
@@ -67,7 +68,7 @@ def main(data: Path, work: Path, workers: int) -> None:
     everyone = train(work / "set_all", work / "everyone", f"--start {fold_a} {ON_ALL}")
     whole = average(fold_a, everyone, work / "whole.safetensors")
     parts = train(work / "set_parts", work / "parts", f"--start {whole} {ON_PARTS}")
-    shipped = on_deformed(work, "lung", average(whole, parts, work / "all.safetensors"))
+    shipped = average(whole, parts, work / "lung.safetensors")
     judged = {
         patient: on_deformed(work, patient, fold_b if patient == NEGATIVE else fold_a, fold=fold)
         for patient, fold in FOLDS.items()
@@ -76,7 +77,7 @@ def main(data: Path, work: Path, workers: int) -> None:
     for patient, weights in judged.items():
         others = {name: by for name, by in judged.items() if name != patient}
         calibrate(work, others, weights, work / "folds" / f"{patient}.safetensors")
-    calibrate(work, judged, shipped, SHIPPED / "lung.safetensors")
+    calibrate(work, dict.fromkeys(JUDGED, fold_a), shipped, SHIPPED / "lung.safetensors")
     if not (work / "patches").exists():
         run_command(f"data convert {data / 'msd_patches'} -o {work / 'patches'} --seed 6")
     flat = train(work / "patches", work / "flat", "--recipe msd-patches")
