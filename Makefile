@@ -42,7 +42,7 @@ help:
 	@echo "make weights DATA=FOLDER WORK=FOLDER  train the weights that come with the package; goes on where it stopped"
 	@echo "make real-patients [WEIGHTS=FILE]  four real patients: what is found beside what an oncologist drew"
 	@echo "make model-report WEIGHTS=FILE|FOLDER LEFT_OUT='PATIENT ...'  what weights find in chests they were not trained on"
-	@echo "make bench-froc SET=FOLDER WEIGHTS='FILE ...'  tumours found, by size, at so many false lesions a scan"
+	@echo "make bench-froc SET=FOLDER WEIGHTS='FILE ...' [FOLD=N]  tumours found, by size, at so many false lesions a scan"
 	@echo "make bench-beneath WEIGHTS=FILE LEFT_OUT='PATIENT ...'  masses on the diaphragm, and livers: which are kept"
 	@echo "make readers      one nodule by four readers: volumes and axes, and how far they differ"
 	@echo "make lungs-sheet  outlines of the lungs of every real scan at hand, as docs/lungs.png, and a table"
@@ -148,7 +148,7 @@ bench-dicom-reading: setup
 	$(BIN)/python -W ignore bench/dicom_reading.py
 
 bench-froc: setup
-	$(BIN)/python -W ignore bench/froc.py $(SET) $(WEIGHTS)
+	$(BIN)/python -W ignore bench/froc.py $(SET) $(WEIGHTS) $(if $(FOLD),--split test --fold $(FOLD))
 
 bench-beneath: setup
 	$(BIN)/python -W ignore bench/beneath_lungs.py $(WEIGHTS) $(foreach p,$(LEFT_OUT),--left-out $(p))
