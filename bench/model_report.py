@@ -9,7 +9,6 @@ Usage: python bench/model_report.py WEIGHTS [--left-out PATIENT ...] [--data FOL
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from variants import resample_mask, variants
 
 from tumorspread import Analysis, Volume, analyse, read, read_mask
 from tumorspread.data.acquisition import AcquisitionConfig
+from tumorspread.data.boxes import read_boxes
 from tumorspread.data.convert import convert_patches
 from tumorspread.data.hosts import find_list, read_hosts
 from tumorspread.data.implant import ImplantConfig
@@ -207,16 +207,6 @@ def load(weights: Path, left_out: list[str]) -> dict[str, Predictor]:
         sys.exit(f"{weights} has no weights for {', '.join(sorted(unknown))}")
     chosen = {patient: path for patient, path in files.items() if not left_out or patient in left_out}
     return {"": Predictor("lung"), **{patient: Predictor(path) for patient, path in chosen.items()}}
-
-
-def read_boxes(path: Path) -> dict[str, list[tuple[int, tuple[int, int, int, int]]]]:
-    """By volume: slice, and the box x0, y0, x1, y1 in it."""
-    boxes: dict[str, list[tuple[int, tuple[int, int, int, int]]]] = {}
-    with path.open() as file:
-        for row in csv.DictReader(file):
-            corners = (int(row["xmin"]), int(row["ymin"]), int(row["xmax"]), int(row["ymax"]))
-            boxes.setdefault(row["volume"], []).append((int(row["slice_index"]), corners))
-    return boxes
 
 
 PARTS = (lidc, pat4, lung_dx, negative, listed, stability, msd_patches, synthetic)

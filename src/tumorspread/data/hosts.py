@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from tumorspread.data.boxes import mark_core, read_boxes
 from tumorspread.data.cases import join_names
 from tumorspread.errors import DatasetError
 from tumorspread.measurement.lungs import segment_lungs
@@ -42,6 +43,8 @@ class HostSpec:
         scan: path of the CT, relative to the data folder.
         patient: hosts of one patient are left out together; by default the name.
         mask: path of the mask of its real tumours; None where it has none.
+        boxes: path of a table of boxes around its real tumour, one a slice, and the name of the volume there; what is
+            surely tumour in them counts as such (`mark_core`), and `ignore` must hold the rest of it.
         slices: first and one past the last slice, counted from the feet, of the part that is used; None for all.
         ignore: boxes around what may be a tumour and has no outline, in voxels: first and one past the last from the
             feet up, from the chest to the back, and from the patient's right to the left. Nothing is learned there.
@@ -52,6 +55,7 @@ class HostSpec:
     scan: str
     patient: str | None = None
     mask: str | None = None
+    boxes: tuple[str, str] | None = None
     slices: tuple[int, int] | None = None
     ignore: tuple[Box, ...] = ()
     weight: float = 1.0
@@ -114,7 +118,7 @@ def open_host(spec: HostSpec, data: Path) -> HostScan:
 
     Raises:
         ReadError, GeometryError, MaskError: scan or mask cannot be read right.
-        DatasetError: no lungs are found, or `slices` or a box is not within the scan.
+        DatasetError: no lungs are found, or `slices` or a box is not within the scan; see `read_boxes`.
     """
     scan = read(data / spec.scan)
     mask = read_mask(data / spec.mask, scan) if spec.mask else None
@@ -124,6 +128,8 @@ def open_host(spec: HostSpec, data: Path) -> HostScan:
     labels = np.asarray(lungs.labels, np.uint8).copy()
     if mask is not None:
         labels[mask.voxels > 0] = TUMOUR
+    if spec.boxes is not None:
+        labels[_mark_boxed(scan, spec, data)] = TUMOUR
     turn = Reorientation.to_canonical(scan)
     upright, sides = turn.apply(scan), turn.apply(scan.with_voxels(labels))
     first, last = spec.slices or (0, upright.shape[0])
@@ -132,6 +138,17 @@ def open_host(spec: HostSpec, data: Path) -> HostScan:
     sides = sides.with_voxels(_mark_ignored(sides.voxels, spec))
     start, stop = _around_lungs(sides, first, last)
     return HostScan(_owned(upright.crop(start, stop)), _owned(sides.crop(start, stop)))
+
+
+def _mark_boxed(scan: Volume, spec: HostSpec, data: Path) -> NDArray[np.bool_]:
+    table, volume = spec.boxes or ("", "")
+    boxes = read_boxes(data / table)
+    if volume not in boxes:
+        raise DatasetError(f"{spec.name}: {table} holds no boxes of {volume}")
+    try:
+        return mark_core(scan, boxes[volume])
+    except DatasetError as error:
+        raise DatasetError(f"{spec.name}: {error}") from error
 
 
 def _mark_ignored(labels: NDArray[np.uint8], spec: HostSpec) -> NDArray[np.uint8]:
