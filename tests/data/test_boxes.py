@@ -44,8 +44,7 @@ def test_air_in_a_box_and_a_second_piece_are_no_core():
     scan, _, boxes = ball()
     hollow = scan.voxels.copy()
     hollow[8:13, 45:56, 55:66] = -900
-    hollow[3] = -850  # parts the lowest slice, 4, from nothing; the piece at 18 is apart
-    hollow[18, 20:30, 20:30] = 40
+    hollow[18, 20:30, 20:30] = 40  # apart from the ball, which ends at 16
     core = mark_core(scan.with_voxels(hollow), [*boxes, (18, (20, 20, 29, 29))])
     assert not core[9:12, 48:53, 58:63].any()
     assert not core[18].any()
@@ -86,7 +85,8 @@ def test_the_core_of_a_host_is_a_real_tumour_of_it(tmp_path):
         y, x = np.nonzero(ill.mask.voxels[z])
         lines.append(f"ill_1,{z},0.0,A,{x.min()},{y.min()},{x.max()},{y.max()}\n")
     (tmp_path / "boxes.csv").write_text(HEADER + "".join(lines))
-    spec = HostSpec("ill", "ill.nii.gz", boxes=("boxes.csv", "ill_1"))
+    z, y, x = Reorientation.to_canonical(ill.scan).apply(ill.scan).shape
+    spec = HostSpec("ill", "ill.nii.gz", boxes=("boxes.csv", "ill_1"), ignore=((0, z, 0, y, 0, x),))
     host = open_host(spec, tmp_path)
     core_ml = (host.labels.voxels == TUMOUR).sum() * host.scan.voxel_ml
     mask_ml = (ill.mask.voxels > 0).sum() * ill.mask.voxel_ml
@@ -98,3 +98,5 @@ def test_the_core_of_a_host_is_a_real_tumour_of_it(tmp_path):
     assert apart_mm < 4
     with pytest.raises(DatasetError, match=r"ill: boxes\.csv holds no boxes of ill_2"):
         open_host(replace(spec, boxes=("boxes.csv", "ill_2")), tmp_path)
+    with pytest.raises(DatasetError, match="has boxes and no `ignore`"):
+        open_host(replace(spec, ignore=()), tmp_path)

@@ -118,7 +118,8 @@ def open_host(spec: HostSpec, data: Path) -> HostScan:
 
     Raises:
         ReadError, GeometryError, MaskError: scan or mask cannot be read right.
-        DatasetError: no lungs are found, or `slices` or a box is not within the scan; see `read_boxes`.
+        DatasetError: no lungs are found, or `slices` or a box is not within the scan; see `read_boxes`. Or the
+            host has `boxes` and nothing to ignore.
     """
     scan = read(data / spec.scan)
     mask = read_mask(data / spec.mask, scan) if spec.mask else None
@@ -129,7 +130,7 @@ def open_host(spec: HostSpec, data: Path) -> HostScan:
     if mask is not None:
         labels[mask.voxels > 0] = TUMOUR
     if spec.boxes is not None:
-        labels[_mark_boxed(scan, spec, data)] = TUMOUR
+        labels[_mark_boxed(scan, spec, data, *spec.boxes)] = TUMOUR
     turn = Reorientation.to_canonical(scan)
     upright, sides = turn.apply(scan), turn.apply(scan.with_voxels(labels))
     first, last = spec.slices or (0, upright.shape[0])
@@ -140,8 +141,11 @@ def open_host(spec: HostSpec, data: Path) -> HostScan:
     return HostScan(_owned(upright.crop(start, stop)), _owned(sides.crop(start, stop)))
 
 
-def _mark_boxed(scan: Volume, spec: HostSpec, data: Path) -> NDArray[np.bool_]:
-    table, volume = spec.boxes or ("", "")
+def _mark_boxed(scan: Volume, spec: HostSpec, data: Path, table: str, volume: str) -> NDArray[np.bool_]:
+    if not spec.ignore:
+        raise DatasetError(
+            f"{spec.name}: has boxes and no `ignore`; what is tumour beside the core would be learned as lung"
+        )
     boxes = read_boxes(data / table)
     if volume not in boxes:
         raise DatasetError(f"{spec.name}: {table} holds no boxes of {volume}")
