@@ -19,7 +19,7 @@ from tumorspread.data.implant import ImplantConfig
 from tumorspread.data.implant_set import ImplantCase, ImplantSetConfig, make_case
 from tumorspread.data.shapes import ShapeLibrary
 from tumorspread.measurement.lungs import segment_lungs
-from tumorspread.measurement.room import LARGE_ML, LEAST_ABOVE_LUNG, REACH_MM
+from tumorspread.measurement.room import LARGE_ML, LEAST_ABOVE_LUNG
 from tumorspread.model.candidates import find_pieces
 from tumorspread.model.detect import find_lungs
 from tumorspread.model.predict import Predictor
@@ -72,7 +72,7 @@ def pieces(case: ImplantCase, predictor: Predictor) -> Iterator[tuple[float, flo
         tumour |= case.ignored.voxels > 0
     truth = way.sample(way.turn.apply_array(tumour.astype(np.float32))).reshape(-1) > 0.5
     found = way.sample(way.turn.apply_array(predictor.probability(case.scan).voxels.astype(np.float32)))
-    found[lungs.far_mm > REACH_MM] = 0
+    found[~lungs.near] = 0
     labels, held = find_pieces(found, predictor.info.threshold, lungs.room)
     voxel_ml = float(np.prod(way.target_spacing_mm)) / 1000
     for number, piece in enumerate(held, 1):

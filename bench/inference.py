@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 
 from tumorspread.measurement.lungs import segment_lungs
-from tumorspread.measurement.room import REACH_MM
 from tumorspread.model.detect import find_lungs
 from tumorspread.model.preprocess import plan_way
 from tumorspread.model.weights import load_weights
@@ -67,7 +66,7 @@ def reach_of_lungs(scan: Path, weights: Path) -> np.ndarray:
     lungs = find_lungs(segment_lungs(volume).labels, way)
     if lungs is None:
         sys.exit(f"{scan.name}: no lungs were found")
-    return way.mask_back((lungs.far_mm <= REACH_MM).astype(np.float32), 0.5).voxels
+    return way.mask_back(lungs.near.astype(np.float32), 0.5).voxels
 
 
 def compare(
@@ -83,9 +82,13 @@ def compare(
         for precision, own in ours.items():
             found[f"speedup_vs_{name}_{precision}"] = peer["total"] / own["total"]
         found[f"dice_vs_{name}"] = dice(ours[precisions[0]]["mask"] & near, peer["mask"] & near)
+    # Their tiles, our engine: what the places of the tiles do is the same in both.
+    for name in ("monai", "nnunet"):
+        theirs[f"ours_in_{name}"] = same = run(python, f"ours_in_{name}", scan, weights, spacing, precisions[0])
+        found[f"dice_vs_{name}_same_tiles"] = dice(same["mask"] & near, theirs[name]["mask"] & near)
     # How far the peers themselves agree: the answer changes with the place of the tiles.
     found["dice_nnunet_vs_monai"] = dice(theirs["nnunet"]["mask"] & near, theirs["monai"]["mask"] & near)
-    peak = min(peer["peak_gib"] for peer in theirs.values())
+    peak = min(theirs[name]["peak_gib"] for name in peers)
     found["peak_memory_ratio"] = max(own["peak_gib"] for own in ours.values()) / peak
     return found, [one["line"] for one in (*ours.values(), *theirs.values())]
 

@@ -4,6 +4,8 @@ Started by `inference.py`, each in a process of its own, so that the peak of mem
 peers are used as their documentation says: MONAI's transforms and `sliding_window_inference`, nnU-Net's reader,
 preprocessor, predictor and export, in fp32, since neither chooses anything else on a CPU.
 MONAI's tiles overlap by a half, as nnU-Net's do; `monai_default` takes MONAI's own default of a quarter.
+`ours_in_monai` and `ours_in_nnunet` are the peers' roads and tiles with our engine for the network: what is left of the
+difference is the engine's.
 Usage: python bench/peers.py PROGRAM SCAN WEIGHTS OUT.nii.gz --spacing own|weights [--precision bf16|int8]
 Prints a line of JSON: seconds by stage, peak_gib, tiles.
 """
@@ -21,19 +23,34 @@ import numpy as np
 import torch
 
 from tumorspread.clock import Clock
+from tumorspread.model.engine import Engine, pick_engine
 from tumorspread.model.memory import peak_gib
-from tumorspread.model.unet import UNet
+from tumorspread.model.unet import fold_norms
 from tumorspread.model.weights import WeightsInfo, load_weights
 
+CPU = torch.device("cpu")
 WINDOW_SCALE = 2.0  # -1..1
 # Of MONAI's tiles.
-OVERLAPS = {"monai": 0.5, "monai_default": 0.25}
+OVERLAPS = {"monai": 0.5, "monai_default": 0.25, "ours_in_monai": 0.5}
+NNUNET = ("nnunet", "ours_in_nnunet")
+
+
+class Answered(torch.nn.Module):
+    """Our engine in place of the network."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.engine = engine
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits of the engine's probabilities."""
+        return torch.from_numpy(self.engine(image.numpy())).logit(eps=1e-6)
 
 
 class Counted(torch.nn.Module):
     """A network that counts the tiles it is given."""
 
-    def __init__(self, network: UNet, *, two_classes: bool) -> None:
+    def __init__(self, network: torch.nn.Module, *, two_classes: bool) -> None:
         super().__init__()
         self.network = network
         self.two_classes = two_classes
@@ -47,7 +64,9 @@ class Counted(torch.nn.Module):
         return torch.cat([torch.zeros_like(logits), logits], 1) if self.two_classes else logits
 
 
-def run_monai(scan: Path, network: UNet, info: WeightsInfo, spacing, out: Path, clock: Clock, *, overlap: float) -> int:
+def run_monai(
+    scan: Path, network: torch.nn.Module, info: WeightsInfo, spacing, out: Path, clock: Clock, *, overlap: float
+) -> int:
     """MONAI: LoadImage, Orientation, Spacing, ScaleIntensityRange, sliding window, Invert, SaveImage."""
     from monai.data import MetaTensor
     from monai.inferers import sliding_window_inference
@@ -85,7 +104,7 @@ def run_monai(scan: Path, network: UNet, info: WeightsInfo, spacing, out: Path, 
     return counted.tiles
 
 
-def run_nnunet(scan: Path, network: UNet, info: WeightsInfo, spacing, out: Path, clock: Clock) -> int:
+def run_nnunet(scan: Path, network: torch.nn.Module, info: WeightsInfo, spacing, out: Path, clock: Clock) -> int:
     """nnU-Net v2: SimpleITKIO, DefaultPreprocessor, nnUNetPredictor without mirroring, its export."""
     import os
 
@@ -185,7 +204,7 @@ def run_ours(scan: Path, weights: Path, spacing, out: Path, clock: Clock, precis
 def main() -> None:
     """Run one program and print its line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", choices=("ours", *OVERLAPS, "nnunet"))
+    parser.add_argument("program", choices=("ours", *OVERLAPS, *NNUNET))
     parser.add_argument("scan", type=Path)
     parser.add_argument("weights", type=Path)
     parser.add_argument("out", type=Path)
@@ -199,10 +218,13 @@ def main() -> None:
     if asked.program == "ours":
         tiles = run_ours(asked.scan, asked.weights, spacing, asked.out, clock, asked.precision)
     else:
+        used: torch.nn.Module = network
+        if asked.program.startswith("ours_in"):
+            used = Answered(pick_engine(fold_norms(network), info, asked.weights, CPU, precision=asked.precision))
         with torch.inference_mode():
-            network(torch.zeros(1, 1, *info.tile))
-        run = run_nnunet if asked.program == "nnunet" else partial(run_monai, overlap=OVERLAPS[asked.program])
-        tiles = run(asked.scan, network, info, spacing, asked.out, clock)
+            used(torch.zeros(1, 1, *info.tile))
+        run = run_nnunet if asked.program in NNUNET else partial(run_monai, overlap=OVERLAPS[asked.program])
+        tiles = run(asked.scan, used, info, spacing, asked.out, clock)
     print(json.dumps({"seconds": clock.seconds, "peak_gib": peak_gib(), "tiles": tiles}))
 
 

@@ -68,7 +68,7 @@ class Telling(Predictor):
     def look(self, prepared, sides, *, progress=None):
         lungs = find_lungs(sides, prepared.way)
         probability = np.where(prepare_mask(read_nifti(next(self.masks)), self.info.preprocess), 0.9, 0.0)
-        z, y, x = np.argwhere((lungs.far_mm == 0) & (probability == 0))[0]
+        z, y, x = np.argwhere((lungs.room.lung) & (probability == 0))[0]
         probability[z : z + 2, y : y + 2, x : x + 2] = np.maximum(probability[z : z + 2, y : y + 2, x : x + 2], 0.75)
         probability[0, 0, 0:4] = 0.99  # a false piece out of reach
         return probability.astype(np.float32), lungs

@@ -227,16 +227,18 @@ def test_the_list_that_ships_names_scans_that_are_there(shared_data):
     assert not any(name in host.scan for host in hosts for name in ("RadPhantom", "CIP"))
 
 
-def test_airless_lung_that_was_put_in_is_found_and_neither_tumour_nor_vessels():
+@pytest.mark.parametrize("hu", [30, -400])  # collapse, haze
+def test_lung_that_lost_its_air_is_found_and_neither_tumour_nor_vessels(hu):
     shape, spacing = (20, 60, 60), (3.0, 1.0, 1.0)
     before = Volume.upright(np.full(shape, -850.0, np.float32), spacing)
     after = before.voxels.copy()
     tumour, collapse = np.zeros(shape, bool), np.zeros(shape, bool)
     tumour[5:15, 5:25, 5:25] = True
     collapse[5:15, 30:50, 10:40] = True
-    after[tumour | collapse] = 30
+    after[tumour] = 30
+    after[collapse] = hu
     after[:, 27:30, 50:53] = 30  # a vessel of 3 mm
-    after[:, 52:, 30:] = -400  # haze
+    after[:, 52:, 30:] = -780  # a little more blood
     found = find_airless(before, before.with_voxels(after), tumour)
     assert found[collapse].all()
     assert found[:, 20:].sum() * 3 < (30 + 11) * (20 + 8) * (30 + 8)  # 4 mm around

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tumorspread.measurement.room import below_lungs, distance_to_lungs, find_room
 
@@ -47,6 +49,28 @@ def test_the_distance_from_a_lung_of_one_voxel_is_that_between_the_voxels():
     z, y, x = np.meshgrid(*(np.arange(n) for n in sides.shape), indexing="ij")
     expected = np.sqrt((5.0 * (z - 3)) ** 2 + (2.0 * (y - 4)) ** 2 + (2.0 * (x - 5)) ** 2)
     assert np.allclose(distance_to_lungs(sides, SPACING), expected, atol=1e-4)
+
+
+@given(
+    spots=st.lists(st.tuples(st.integers(0, 11), st.integers(0, 19), st.integers(0, 23)), min_size=1, max_size=4),
+    reach_mm=st.floats(0.5, 60),
+)
+def test_within_reach_the_distance_is_that_without_and_beyond_it_is_none_that_lies_within(spots, reach_mm):
+    sides = np.zeros((12, 20, 24), np.uint8)
+    for side, spot in enumerate(spots):
+        sides[spot] = 1 + side % 2
+    whole, near = distance_to_lungs(sides, SPACING), distance_to_lungs(sides, SPACING, reach_mm)
+    assert np.array_equal(near[whole <= reach_mm], whole[whole <= reach_mm])
+    assert (near[whole > reach_mm] > reach_mm).all()
+    assert np.isinf(distance_to_lungs(np.zeros_like(sides), SPACING, reach_mm)).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_below_the_lungs_is_what_no_lung_was_met_on_the_way_up_to(seed):
+    sides = (np.random.default_rng(seed).random((6, 5, 7)) > 0.8).astype(np.uint8)
+    met = np.logical_or.accumulate(sides > 0, axis=0)
+    hull = ~below_lungs(sides[:1])[0]
+    assert np.array_equal(below_lungs(sides), ~(met | hull))
 
 
 def test_what_has_lung_beneath_is_not_below_the_lungs():

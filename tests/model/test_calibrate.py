@@ -104,9 +104,9 @@ def test_without_a_large_tumour_there_is_no_recall_of_large_ones(scans):
 def test_a_scan_is_kept_in_the_box_of_what_matters_and_what_lies_beyond_reach_is_left_out():
     probability = np.where(ball((12, 20, 20), 4), 0.9, 0.0).astype(np.float32)
     probability[0, 0, 0] = 0.9
-    far = np.zeros(SHAPE, np.float32)
-    far[:5] = 60.0
-    kept = hold_out(probability, ball((12, 20, 24), 3), LungSpace(far, ROOM), VOXEL_MM3)
+    near = np.ones(SHAPE, bool)
+    near[:5] = False
+    kept = hold_out(probability, ball((12, 20, 24), 3), LungSpace(near, ROOM), VOXEL_MM3)
     assert kept.probability.shape == kept.truth.shape == kept.room.inside.shape == (9, 9, 12)
     assert kept.truth.sum() == ball((12, 20, 24), 3).sum()
     assert probability[0, 0, 0] == np.float32(0.9)

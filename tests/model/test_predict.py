@@ -9,7 +9,6 @@ import torch
 from tumorspread.data.phantom import PhantomConfig, make_phantom
 from tumorspread.errors import ReadError, RecipeError
 from tumorspread.measurement.lungs import segment_lungs
-from tumorspread.measurement.room import REACH_MM
 from tumorspread.model.detect import box_of_lungs
 from tumorspread.model.predict import CONTEXT, Predictor, pick_device
 from tumorspread.model.preprocess import PreprocessConfig
@@ -66,16 +65,15 @@ def test_the_answer_in_the_box_about_the_lungs_is_that_of_the_whole_scan(tmp_pat
     sides = segment_lungs(scan).labels
     prepared = predictor.prepare(scan)
     about, lungs = predictor.look(prepared, sides)
-    far_mm = lungs.far_mm
     whole, none = predictor.look(prepared, None)
     assert none is None
-    assert np.abs(about - whole)[far_mm == 0].max() < 0.05  # tiles lie elsewhere, and see other neighbours
-    box = box_of_lungs(far_mm, CONTEXT, info.tile, network.config.stride)
-    outside = np.ones(far_mm.shape, bool)
+    assert np.abs(about - whole)[lungs.room.lung].max() < 0.05  # tiles lie elsewhere, and see other neighbours
+    box = box_of_lungs(lungs.near, CONTEXT, info.tile, network.config.stride)
+    outside = np.ones(lungs.near.shape, bool)
     outside[box] = False
     assert outside.any()
     assert (about[outside] == 0).all()
-    assert (far_mm[outside] > REACH_MM).all()
+    assert not lungs.near[outside].any()
 
 
 def test_weights_that_know_lungs_alone_refuse_a_scan_without_and_mask_what_detect_finds(tmp_path):

@@ -14,7 +14,15 @@ from monai.inferers import sliding_window_inference
 
 from tumorspread.model import tiles
 from tumorspread.model.engine import TorchEngine
-from tumorspread.model.tiles import MOST_VOXELS, START_VOXELS, plan_window, slide, tile_places
+from tumorspread.model.tiles import (
+    MOST_VOXELS,
+    MOST_VOXELS_FINE,
+    START_VOXELS,
+    most_voxels_of,
+    plan_window,
+    slide,
+    tile_places,
+)
 from tumorspread.model.unet import UNet, UNetConfig
 
 CPU = torch.device("cpu")
@@ -131,6 +139,26 @@ def test_a_planned_window_costs_no_more_than_the_tile_and_keeps_to_its_bounds(sh
         return len(list(tile_places(padded, edges, shared))) * (math.prod(edges) + START_VOXELS)
 
     assert seen(window) <= seen(tile)
+
+
+def test_fine_voxels_may_be_seen_in_larger_windows_and_no_chest_at_2_mm_is():
+    assert most_voxels_of((138, 144, 160)) == most_voxels_of((200, 200, 200)) == MOST_VOXELS == most_voxels_of((5, 5))
+    assert most_voxels_of((275, 320, 384)) == MOST_VOXELS_FINE
+    assert most_voxels_of((200, 250, 400)) == 2_500_000
+
+
+def test_a_scan_in_fine_voxels_is_seen_in_its_larger_windows(monkeypatch):
+    monkeypatch.setattr(tiles, "MOST_VOXELS", 4_000)
+    monkeypatch.setattr(tiles, "MOST_VOXELS_FINE", 20_000)
+    scan = np.random.default_rng(0).uniform(-1, 1, (48, 64, 64)).astype(np.float32)
+    seen = []
+    found = slide(TorchEngine(Local(), CPU), scan, (16, 16, 16), overlap=0.5, grow=16,
+                  progress=lambda done, total: seen.append(total))  # fmt: skip
+    fewer = []
+    slide(TorchEngine(Local(), CPU), scan, (16, 16, 16), overlap=0.5, grow=16, most_voxels=10_000,
+          progress=lambda done, total: fewer.append(total))  # fmt: skip
+    assert seen[-1] < fewer[-1]
+    assert np.allclose(found, 1 / (1 + np.exp(-(3 * scan + 0.5))), atol=1e-6)
 
 
 def test_a_chest_is_seen_in_one_window_where_it_fits_and_in_few_where_not():

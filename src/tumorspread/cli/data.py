@@ -223,7 +223,8 @@ def implant(
         float, typer.Option(help="Share of the scans with the chest stretched and bent.", min=0, max=1)
     ] = 0.0,
     ignore_airless: Annotated[
-        bool, typer.Option("--ignore-airless", help="Learn nothing from collapsed lung and fluid that are put in.")
+        bool,
+        typer.Option("--ignore-airless", help="Learn nothing from collapsed or hazy lung and fluid that are put in."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the set.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,

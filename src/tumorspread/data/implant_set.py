@@ -35,9 +35,9 @@ TRUTH = "implants.json"
 # The last cases with so many tumours choose the checkpoint; whole scans take long.
 VALIDATED, TUMOURS_VALIDATED = 3, 3
 EMPTY_P = 0.06
-# Lung before and after it was made airless, HU; how thick that must be to be more than a vessel or a scar, and how far
-# around it nothing is learned either.
-AIRY_HU, AIRLESS_HU, AIRLESS_MM, MARGIN_MM = -500.0, -150.0, 8.0, 4.0
+# Lung before and after it lost air, HU, and by how much at the least; how thick that must be to be more than a vessel or
+# a scar, and how far around it nothing is learned either.
+AIRY_HU, HAZY_HU, DENSER_HU, HAZY_MM, MARGIN_MM = -500.0, -700.0, 120.0, 8.0, 4.0
 # Small tumours in a lung that has many, a third of them subsolid: those were missed most.
 MANY = ImplantConfig((12, 40), (4.0, 25.0), masses=0, texture_weights=(0.42, 0.16, 0.2, 0.06, 0.1, 0.06))
 
@@ -60,9 +60,9 @@ class ImplantSetConfig:
         raised_p: share of the cases with half of the diaphragm raised.
         cropped_p: share of the cases that show a part of the chest alone.
         deformed_p: share of the cases whose host is stretched and bent.
-        airless_ignored: nothing is learned where lung was made airless and is no tumour (collapse, consolidation,
-            fluid): on CT without contrast such lung looks as tumours do, and a network that is taught to tell them
-            apart by what only synthetic ones show calls real masses collapse.
+        airless_ignored: nothing is learned where lung was made airless or hazy and is no tumour (collapse,
+            consolidation, fluid): on CT without contrast such lung looks as tumours do, and a network that is taught to
+            tell them apart by what only synthetic ones show calls real masses collapse.
     """
 
     hosts: tuple[HostSpec, ...]
@@ -132,19 +132,22 @@ def make_case(number: int, config: ImplantSetConfig, library: ShapeLibrary | Non
 
 
 def find_airless(before: Volume, after: Volume, tumour: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where implants made lung airless beside the tumours, and a margin around; not vessels, scars or thin layers.
+    """Where implants took air from the lung beside the tumours, collapse and haze alike, and a margin around.
+
+    Vessels, scars and thin layers do not count.
 
     Args:
         before: the host, HU.
         after: the same with what was put in.
         tumour: the outlines, on the same grid.
     """
-    airless = (before.voxels < AIRY_HU) & (after.voxels > AIRLESS_HU) & ~tumour
+    hazy = (before.voxels < AIRY_HU) & (after.voxels > HAZY_HU) & ~tumour
+    hazy &= after.voxels - before.voxels > DENSER_HU
     spacing = before.spacing_mm
-    thick = np.asarray(edt.edt(np.ascontiguousarray(airless), anisotropy=spacing) >= AIRLESS_MM / 2)
+    thick = np.asarray(edt.edt(np.ascontiguousarray(hazy), anisotropy=spacing) >= HAZY_MM / 2)
     if not thick.any():
         return thick
-    return np.asarray(edt.edt(np.ascontiguousarray(~thick), anisotropy=spacing) <= AIRLESS_MM / 2 + MARGIN_MM)
+    return np.asarray(edt.edt(np.ascontiguousarray(~thick), anisotropy=spacing) <= HAZY_MM / 2 + MARGIN_MM)
 
 
 def write_implants(

@@ -5,7 +5,9 @@ The bare outline of the lungs would cut off what grows at the chest wall, at the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import edt
@@ -97,20 +99,23 @@ def _share(lung: NDArray[np.bool_], where: NDArray[np.bool_]) -> float:
     return float(lung[where].mean()) if where.any() else 0.0
 
 
-def distance_to_lungs(sides: NDArray[np.uint8], spacing_mm: Triple) -> NDArray[np.float32]:
+def distance_to_lungs(sides: NDArray[np.uint8], spacing_mm: Triple, reach_mm: float = math.inf) -> NDArray[np.float32]:
     """The distance of each voxel from the convex hull of either lung in each axial slice.
 
     Args:
         sides: 1 in the left lung, 2 in the right, axes turned to (head, back, left).
         spacing_mm: distance between voxel centres along (z, y, x).
+        reach_mm: further off it may be left at infinity, which takes a fraction of the time in fine voxels.
 
     Returns:
         float32 mm on the same grid, 0 in the hulls; infinite without lungs.
     """
     hulls = _hulls(sides)
-    if not hulls.any():
-        return np.full(sides.shape, np.inf, np.float32)
-    return np.asarray(edt.edt(hulls == 0, anisotropy=spacing_mm), np.float32)
+    far_mm = np.full(sides.shape, np.inf, np.float32)
+    if hulls.any():
+        box = _box_around(hulls, spacing_mm, reach_mm)
+        far_mm[box] = edt.edt(np.ascontiguousarray(hulls[box] == 0), anisotropy=spacing_mm, parallel=2)
+    return far_mm
 
 
 def below_lungs(sides: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -122,8 +127,22 @@ def below_lungs(sides: NDArray[np.uint8]) -> NDArray[np.bool_]:
     Args:
         sides: 1 in the left lung, 2 in the right, axes turned to (head, back, left).
     """
-    covered = np.logical_or.accumulate(sides > 0, axis=0)
-    return np.asarray(~(covered | (_hulls(sides[:1]) > 0)))
+    below: NDArray[np.bool_] = sides == 0
+    below[0] &= _hulls(sides[:1])[0] == 0
+    # Slice by slice: `accumulate` goes along the columns, in ten times the time.
+    for lower, plane in pairwise(below):
+        plane &= lower
+    return below
+
+
+def _box_around(hulls: NDArray[np.uint8], spacing_mm: Triple, reach_mm: float) -> tuple[slice, ...]:
+    """The box of all that is within reach of the hulls, of which there is one at least."""
+    box = []
+    for axis, (edge, mm) in enumerate(zip(hulls.shape, spacing_mm, strict=True)):
+        places = np.flatnonzero(hulls.any(axis=tuple({0, 1, 2} - {axis})))
+        margin = math.ceil(min(reach_mm / mm, edge))
+        box.append(slice(max(0, int(places[0]) - margin), int(places[-1]) + 1 + margin))
+    return tuple(box)
 
 
 def _hulls(sides: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tumorspread.errors import RecipeError
 from tumorspread.measurement.metrics import FOUND_SHARE
 from tumorspread.measurement.pieces import DUST_MM3
-from tumorspread.measurement.room import REACH_MM, Room
+from tumorspread.measurement.room import Room
 from tumorspread.model.candidates import Detection, Point, find_pieces, fit_detection
 from tumorspread.model.detect import LungSpace
 
@@ -84,7 +84,7 @@ def hold_out(
     """
     if lungs is None:
         return HeldOut(probability, truth, None, voxel_mm3)
-    seen = np.where(lungs.far_mm > REACH_MM, 0, probability)
+    seen = np.where(lungs.near, probability, 0)
     z, y, x = np.nonzero((seen > min(THRESHOLDS)) | truth)
     box = tuple(slice(int(a.min()), int(a.max()) + 1) if len(a) else slice(0, 1) for a in (z, y, x))
     return HeldOut(seen[box].copy(), truth[box].copy(), lungs.room.crop(box), voxel_mm3)

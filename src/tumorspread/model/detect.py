@@ -65,11 +65,11 @@ class LungSpace:
     """The lungs as the network's grid sees them.
 
     Attributes:
-        far_mm: distance of each voxel from them; see `distance_to_lungs`.
+        near: bool, within `REACH_MM` of them; see `distance_to_lungs`.
         room: where their tumours may be.
     """
 
-    far_mm: NDArray[np.float32]
+    near: NDArray[np.bool_]
     room: Room
 
 
@@ -95,7 +95,7 @@ def judge(
     voxel_ml = float(np.prod(way.target_spacing_mm)) / 1000
     cut_ml = 0.0
     if lungs is not None:
-        beyond = (lungs.far_mm > REACH_MM) & (probability > threshold)
+        beyond = ~lungs.near & (probability > threshold)
         cut_ml = np.count_nonzero(beyond) * voxel_ml
         probability[beyond] = _below(threshold)
     room = None if lungs is None else lungs.room
@@ -122,19 +122,16 @@ def find_lungs(sides: NDArray[np.uint8] | None, way: Way) -> LungSpace | None:
         return None
     spacing_mm = way.target_spacing_mm
     seen = way.sample(way.turn.apply_array(sides))
-    far_mm = distance_to_lungs(seen, spacing_mm)
-    if not np.isfinite(far_mm).any():
-        return None
-    return LungSpace(far_mm, find_room(seen, far_mm, spacing_mm))
+    far_mm = distance_to_lungs(seen, spacing_mm, REACH_MM)
+    near = far_mm <= REACH_MM
+    return LungSpace(near, find_room(seen, far_mm, spacing_mm)) if near.any() else None
 
 
-def box_of_lungs(
-    far_mm: NDArray[np.float32], margin: int, tile: tuple[int, ...], multiple: int = 1
-) -> tuple[slice, ...]:
+def box_of_lungs(near: NDArray[np.bool_], margin: int, tile: tuple[int, ...], multiple: int = 1) -> tuple[slice, ...]:
     """The box that the network looks at: all within reach of the lungs, and what it needs to see about that.
 
     Args:
-        far_mm: distance from the lungs, finite.
+        near: what is within reach of the lungs: of one voxel at least.
         margin: voxels about the reach of the lungs.
         tile: edges of the network's window; no edge of the box is shorter where the scan is not. Two edges are those
             of a 2-D network, which was trained on whole slices and sees whole slices.
@@ -142,8 +139,8 @@ def box_of_lungs(
             beyond the box; not along the slices of a 2-D network.
     """
     box = []
-    for axis, length in enumerate(far_mm.shape):
-        places = np.flatnonzero((far_mm <= REACH_MM).any(axis=tuple({0, 1, 2} - {axis})))
+    for axis, length in enumerate(near.shape):
+        places = np.flatnonzero(near.any(axis=tuple({0, 1, 2} - {axis})))
         start, stop = max(0, int(places[0]) - margin), min(length, int(places[-1]) + 1 + margin)
         if len(tile) == 2:
             edge = stop - start if axis == 0 else length

@@ -20,7 +20,7 @@ from tumorspread.model.detect import Detected, LungSpace, box_of_lungs, find_lun
 from tumorspread.model.engine import EngineName, Precision, pick_engine
 from tumorspread.model.memory import most_voxels
 from tumorspread.model.preprocess import Way, prepare_scan
-from tumorspread.model.tiles import MOST_VOXELS, Progress, slide
+from tumorspread.model.tiles import Progress, slide
 from tumorspread.model.unet import UNet, fold_norms
 from tumorspread.model.weights import load_weights
 from tumorspread.model.zoo import LUNG, find_weights
@@ -219,7 +219,7 @@ class Predictor:
             lungs = find_lungs(sides, prepared.way)
         box: tuple[slice, ...] = (slice(None),) * 3
         if lungs is not None:
-            box = box_of_lungs(lungs.far_mm, CONTEXT, self.info.tile, self.info.unet.stride)
+            box = box_of_lungs(lungs.near, CONTEXT, self.info.tile, self.info.unet.stride)
         probability = np.zeros(prepared.voxels.shape, np.float32)
         # Not looked at before the answer is brought back to it.
         let_go(prepared.way.source.voxels)
@@ -233,7 +233,7 @@ class Predictor:
         return prepared.way.probability_back(self._slide(prepared.voxels, progress))
 
     def _slide(self, prepared: NDArray[np.float32], progress: Progress | None) -> NDArray[np.float32]:
-        most = MOST_VOXELS
+        most = None
         if self.max_ram_gib is not None:
             # Loaded first: what the engine itself takes is held already.
             self.warm_up()

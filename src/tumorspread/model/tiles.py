@@ -17,10 +17,13 @@ Progress = Callable[[int, int], None]
 # Voxels of one forward pass: small tiles are batched up to it, since every layer costs a fixed time a call. A
 # level of 32 channels is then 128 MB in float32.
 BATCH_VOXELS = 1_000_000
-# Of a window that grows, at the most: it decides how much memory the network takes. And what one more window costs
-# beside its voxels, in voxels: the fixed time of the layers. Not measured on each machine: 0 to 200,000 choose the same
-# windows for every chest of `bench/tile_cost.py`, and a plan that hung on a clock would change the mask.
-MOST_VOXELS, START_VOXELS = 1_500_000, 30_000
+# Of a window that grows, at the most: it decides how much memory the network takes. A scan in fine voxels, whose own
+# arrays take more, may have windows of an eighth of it, up to the second: what neighbours have in common is seen twice.
+MOST_VOXELS, MOST_VOXELS_FINE, FINE_PARTS = 1_500_000, 4_000_000, 8
+# What one more window costs beside its voxels, in voxels: the fixed time of the layers. Not measured on each machine: 0
+# to 200,000 choose the same windows for every chest of `bench/tile_cost.py`, and a plan that hung on a clock would
+# change the mask.
+START_VOXELS = 30_000
 
 
 def slide(
@@ -31,7 +34,7 @@ def slide(
     overlap: float,
     grow: int | None = None,
     mirror: bool = False,
-    most_voxels: int = MOST_VOXELS,
+    most_voxels: int | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Tumour probabilities of a prepared scan, from overlapping tiles blended with Gaussian weights.
@@ -44,7 +47,7 @@ def slide(
         grow: edges that are multiples of this may be taken in place of the tile's, where fewer and larger windows take
             less time; see `plan_window`. None keeps the tile, and so do the whole slices of a 2-D network.
         mirror: average over all flips of a tile, at 4 (2-D) or 8 (3-D) times the cost.
-        most_voxels: of one forward pass, where the tile itself has no more.
+        most_voxels: of one forward pass, where the tile itself has no more; None leaves it to `most_voxels_of`.
         progress: called with (tiles done, tiles in all).
 
     Returns:
@@ -52,14 +55,15 @@ def slide(
     """
     window = (1, *tile) if len(tile) == 2 else tile
     shared = tuple(round(edge * overlap) for edge in window)
+    most = most_voxels_of(prepared.shape) if most_voxels is None else min(most_voxels, most_voxels_of(prepared.shape))
     if grow is not None and len(tile) == 3:
-        window = plan_window(prepared.shape, window, shared, grow, min(most_voxels, MOST_VOXELS))
+        window = plan_window(prepared.shape, window, shared, grow, most)
     padded = pad(prepared, window)
     blend = blend_weights(window)
     total = np.zeros(padded.shape, np.float32)
     weight = np.zeros(padded.shape, np.float32)
     places = list(tile_places(padded.shape, window, shared))
-    batch = max(1, min(most_voxels, BATCH_VOXELS) // math.prod(window))
+    batch = max(1, min(most, BATCH_VOXELS) // math.prod(window))
     for start in range(0, len(places), batch):
         group = places[start : start + batch]
         tiles = np.stack([padded[p] for p in group])
@@ -71,6 +75,11 @@ def slide(
             progress(start + len(group), len(places))
     total /= weight
     return total[tuple(slice(edge) for edge in prepared.shape)]
+
+
+def most_voxels_of(shape: tuple[int, ...]) -> int:
+    """How many voxels a window may have that looks at a scan of this shape, on whatever machine."""
+    return max(MOST_VOXELS, min(MOST_VOXELS_FINE, math.prod(shape) // FINE_PARTS))
 
 
 def plan_window(

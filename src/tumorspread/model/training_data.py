@@ -127,7 +127,7 @@ def _prepare_case(
     if recipe.patch.lungs_only:
         lungs = find_lungs(segment_lungs(scan).labels, way)
         if lungs is not None:
-            labels[(lungs.far_mm > REACH_MM) & (labels == 0)] = IGNORED
+            labels[~lungs.near & (labels == 0)] = IGNORED
     if ignored is not None:
         labels[(prepare_mask(ignored, recipe.preprocess) > 0) & (labels == 0)] = IGNORED
     return image, labels
