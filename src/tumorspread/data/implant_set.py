@@ -35,8 +35,8 @@ TRUTH = "implants.json"
 # The last cases with so many tumours choose the checkpoint; whole scans take long.
 VALIDATED, TUMOURS_VALIDATED = 3, 3
 EMPTY_P = 0.06
-# Lung before and after it lost air, HU, and by how much at the least; how thick that must be to be more than a vessel or
-# a scar, and how far around it nothing is learned either.
+# Lung before and after it lost air, HU, and how much it lost at the least; how thick that must be to be more than a
+# vessel or a scar, and how far around it nothing is learned either.
 AIRY_HU, HAZY_HU, DENSER_HU, HAZY_MM, MARGIN_MM = -500.0, -700.0, 120.0, 8.0, 4.0
 # Small tumours in a lung that has many, a third of them subsolid: those were missed most.
 MANY = ImplantConfig((12, 40), (4.0, 25.0), masses=0, texture_weights=(0.42, 0.16, 0.2, 0.06, 0.1, 0.06))
