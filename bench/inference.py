@@ -4,7 +4,7 @@ Each program runs in a process of its own (`peers.py`), one after the other, its
 the system's cache. Two spacings: that of the weights, and the scan's own, at which the field's nets are run. The last
 lines are `name value`; --append adds a section to docs/benchmarks.md.
 Usage: python bench/inference.py SCAN --peers PYTHON [--weights W] [--spacing own weights] [--int8] [--monai-default]
-       [--append FILE]
+       [--same-tiles] [--append FILE]
 PYTHON is that of a virtual environment with tumorspread and nnunetv2 (`make bench-inference` makes it).
 """
 
@@ -70,7 +70,13 @@ def reach_of_lungs(scan: Path, weights: Path) -> np.ndarray:
 
 
 def compare(
-    scan: Path, weights: Path, spacing: str, python: str, precisions: list[str], peers: tuple[str, ...]
+    scan: Path,
+    weights: Path,
+    spacing: str,
+    python: str,
+    precisions: list[str],
+    peers: tuple[str, ...],
+    same_tiles: bool,
 ) -> tuple[dict[str, float], list[str]]:
     """Figures at one spacing, and the lines of the table."""
     print(f"\n{scan.name} at the spacing of the {'scan' if spacing == 'own' else 'weights'}")
@@ -83,7 +89,7 @@ def compare(
             found[f"speedup_vs_{name}_{precision}"] = peer["total"] / own["total"]
         found[f"dice_vs_{name}"] = dice(ours[precisions[0]]["mask"] & near, peer["mask"] & near)
     # Their tiles, our engine: what the places of the tiles do is the same in both.
-    for name in ("monai", "nnunet"):
+    for name in ("monai", "nnunet") if same_tiles else ():
         theirs[f"ours_in_{name}"] = same = run(python, f"ours_in_{name}", scan, weights, spacing, precisions[0])
         found[f"dice_vs_{name}_same_tiles"] = dice(same["mask"] & near, theirs[name]["mask"] & near)
     # How far the peers themselves agree: the answer changes with the place of the tiles.
@@ -102,6 +108,7 @@ def main() -> None:
     parser.add_argument("--spacing", nargs="+", choices=("own", "weights"), default=["weights", "own"])
     parser.add_argument("--int8", action="store_true", help="also int8; make its model with `tumorspread quantise`")
     parser.add_argument("--monai-default", action="store_true", help="also MONAI with tiles that overlap by a quarter")
+    parser.add_argument("--same-tiles", action="store_true", help="also the peers' roads and tiles with our engine")
     parser.add_argument("--append", type=Path)
     asked = parser.parse_args()
     weights = find_weights(asked.weights)
@@ -109,7 +116,7 @@ def main() -> None:
     peers = ("monai", *(["monai_default"] if asked.monai_default else []), "nnunet")
     text = [f"\n## {datetime.date.today()}, {processor()}\n"]
     for spacing in asked.spacing:
-        figures, lines = compare(asked.scan, weights, spacing, asked.peers, precisions, peers)
+        figures, lines = compare(asked.scan, weights, spacing, asked.peers, precisions, peers, asked.same_tiles)
         printed = [f"{name} {value:.3f}" for name, value in figures.items()]
         print("\n".join(printed))
         head = f"{asked.scan.name}, {weights.name}, spacing of the {'scan' if spacing == 'own' else 'weights'}:\n"

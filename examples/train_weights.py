@@ -2,11 +2,11 @@
 
 Started again, it goes on where it stopped. The trunk is trained without the patients that weights are judged on. Fold A
 takes the negative patient back, trains on with many small tumours, then with raised diaphragms as well, and is each
-time the mean of before and after; fold B takes the others back. What ships is fold A trained on with every patient,
-then with parts of chests, each time the mean of before and after: no patient is left to calibrate it, so that it
-borrows the points of fold A. From fold A and fold B a last stage makes one for each patient that is judged, which
-leaves that patient alone out: chests stretched and bent, nothing learned from airless lung that was put in, and again
-the mean.
+time the mean of before and after; fold B takes the others back. From fold A and fold B a last stage makes one for each
+patient that is judged, which leaves that patient alone out: chests stretched and bent, nothing learned from airless and
+hazy lung that was put in, and again the mean; fold B, of fewer steps, goes on for longer and takes no mean. What ships
+is fold A trained on with every patient, then with parts of chests, then three times as that last stage, each time the
+mean of before and after: no patient is left to calibrate it, so that it borrows the points of the folds of fold A.
 WORK_FOLDER/folds gets them by patient: what `make model-report WEIGHTS=...` takes. Each is calibrated by the three
 others, which are judged on synthetic tumours in the patient that they have not seen.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
@@ -26,7 +26,7 @@ JUDGED = ("LIDC-IDRI-0314", "Lung_Dx-A0001", "Lung_Dx-A0002")
 NEGATIVE = "CPTAC-C3N-00247"
 OTHERS = ("LungFCP-01-0001", "ACRIN-FLT-001", "elastix")
 COUNT_A, COUNT_SMALL, COUNT_RAISED, COUNT_ALL, COUNT_PARTS, COUNT_B = 180, 270, 240, 270, 200, 130
-COUNT_DEFORMED, HELD_OUT_COUNT = 120, 40
+COUNT_DEFORMED, HELD_OUT_COUNT = 150, 40
 # Split n of a set of all patients leaves out the n-th of them.
 FOLDS = {"LIDC-IDRI-0314": 1, NEGATIVE: 2, "Lung_Dx-A0001": 3, "Lung_Dx-A0002": 4}
 SHIPPED = Path(__file__).resolve().parents[1] / "src" / "tumorspread" / "model" / "shipped"
@@ -38,9 +38,10 @@ ON_RAISED = "--set run.epochs=45 --set run.val_every=15 --set optim.learning_rat
 ON_ALL = "--set run.epochs=45 --set run.val_every=45 --set optim.learning_rate=1e-3"
 ON_PARTS = "--set run.epochs=18 --set run.val_every=18 --set optim.learning_rate=1e-3"
 ON_DEFORMED = "--set run.epochs=6 --set run.val_every=6 --set optim.learning_rate=1e-3"
+LONGER = "--set run.epochs=8 --set run.val_every=8 --set optim.learning_rate=1e-3"
 FOLD_B = "--set run.epochs=53 --set run.val_every=10"
 # Shares of the scans with many small tumours, with half of the diaphragm raised, and of those that show a part alone.
-MANY, RAISED, CROPPED, FEWER_CROPPED, DEFORMED = 0.34, 0.35, 0.45, 0.2, 0.8
+MANY, MORE_MANY, RAISED, CROPPED, FEWER_CROPPED, DEFORMED = 0.34, 0.42, 0.35, 0.45, 0.2, 0.8
 
 
 def main(data: Path, work: Path, workers: int) -> None:
@@ -52,9 +53,8 @@ def main(data: Path, work: Path, workers: int) -> None:
     make_set(data, work / "set_all", (), COUNT_ALL, seed=15, workers=workers, many=MANY, raised=RAISED)
     often: dict[str, Any] = {"many": MANY, "raised": RAISED}
     make_set(data, work / "set_parts", (), COUNT_PARTS, seed=16, workers=workers, cropped=CROPPED, **often)
-    often |= {"cropped": FEWER_CROPPED, "deformed": DEFORMED}
-    deformed = work / "set_deformed"
-    make_set(data, deformed, (), COUNT_DEFORMED, seed=17, workers=workers, ignore_airless=True, **often)
+    often |= {"many": MORE_MANY, "cropped": FEWER_CROPPED, "deformed": DEFORMED}
+    make_set(data, work / "set_deformed", (), COUNT_DEFORMED, seed=19, workers=workers, ignore_airless=True, **often)
     make_set(data, work / "set_b", (NEGATIVE,), COUNT_B, seed=13, workers=workers, many=MANY)
     make_set(data, work / "held_out", OTHERS, HELD_OUT_COUNT, seed=4, workers=workers)
     # NEGATIVE is the first patient of set_a.
@@ -68,16 +68,13 @@ def main(data: Path, work: Path, workers: int) -> None:
     everyone = train(work / "set_all", work / "everyone", f"--start {fold_a} {ON_ALL}")
     whole = average(fold_a, everyone, work / "whole.safetensors")
     parts = train(work / "set_parts", work / "parts", f"--start {whole} {ON_PARTS}")
-    shipped = average(whole, parts, work / "lung.safetensors")
-    judged = {
-        patient: on_deformed(work, patient, fold_b if patient == NEGATIVE else fold_a, fold=fold)
-        for patient, fold in FOLDS.items()
-    }
+    shipped = thrice_on_deformed(work, average(whole, parts, work / "narrow.safetensors"))
+    judged = fold_by_patient(work, fold_a, fold_b)
     (work / "folds").mkdir(exist_ok=True)
     for patient, weights in judged.items():
         others = {name: by for name, by in judged.items() if name != patient}
         calibrate(work, others, weights, work / "folds" / f"{patient}.safetensors")
-    calibrate(work, dict.fromkeys(JUDGED, fold_a), shipped, SHIPPED / "lung.safetensors")
+    calibrate(work, {name: judged[name] for name in JUDGED}, shipped, SHIPPED / "lung.safetensors")
     if not (work / "patches").exists():
         run_command(f"data convert {data / 'msd_patches'} -o {work / 'patches'} --seed 6")
     flat = train(work / "patches", work / "flat", "--recipe msd-patches")
@@ -105,10 +102,27 @@ def make_set(
     run_command(f"data implant {data} -o {out} {what} --count {count} --seed {seed} --workers {workers} {without}")
 
 
-def on_deformed(work: Path, name: str, before: Path, *, fold: int = 0) -> Path:
-    """The mean of weights, and of what they become by chests that are stretched and bent."""
-    after = train(work / "set_deformed", work / f"deformed_{name}", f"--start {before} {ON_DEFORMED}", fold=fold)
-    return average(before, after, work / f"{name}.safetensors")
+def on_deformed(work: Path, name: str, before: Path, *, fold: int = 0, seed: int = 0) -> tuple[Path, Path]:
+    """The mean of weights and of what they become by chests that are stretched and bent; and the latter."""
+    how = f"--start {before} {ON_DEFORMED} --set seed={seed}"
+    after = train(work / "set_deformed", work / f"deformed_{name}", how, fold=fold)
+    return average(before, after, work / f"{name}.safetensors"), after
+
+
+def thrice_on_deformed(work: Path, before: Path) -> Path:
+    """What ships of weights that have seen every patient."""
+    once = on_deformed(work, "once", before)[0]
+    twice, after = on_deformed(work, "twice", once, seed=1)
+    how = f"--start {after} {ON_DEFORMED} --set seed=2"
+    return average(twice, train(work / "set_deformed", work / "deformed_thrice", how), work / "lung.safetensors")
+
+
+def fold_by_patient(work: Path, fold_a: Path, fold_b: Path) -> dict[str, Path]:
+    """The last stage for each patient that is judged, who is left out of it."""
+    judged = {patient: on_deformed(work, patient, fold_a, fold=FOLDS[patient])[0] for patient in JUDGED}
+    after = on_deformed(work, NEGATIVE, fold_b, fold=FOLDS[NEGATIVE])[1]
+    how = f"--start {after} {LONGER} --set seed=1"
+    return judged | {NEGATIVE: train(work / "set_deformed", work / "deformed_longer", how, fold=FOLDS[NEGATIVE])}
 
 
 def calibrate(work: Path, judged: dict[str, Path], onto: Path, out: Path) -> None:
