@@ -130,7 +130,7 @@ $(PEERS)/.done: $(VENV)/.done
 	touch $@
 
 bench-inference: setup $(PEERS)/.done
-	$(BIN)/python -W ignore bench/inference.py $(SCAN) --peers $(PEERS)/bin/python --append docs/benchmarks.md
+	$(BIN)/python -W ignore bench/inference.py $(SCAN) --peers $(PEERS)/bin/python --same-tiles --append docs/benchmarks.md
 
 bench-growth: setup
 	$(BIN)/python -W ignore bench/growth.py $(SCAN) --append docs/benchmarks.md
