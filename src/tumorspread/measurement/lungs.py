@@ -20,6 +20,7 @@ from tumorspread.measurement.closing import close_lung
 from tumorspread.measurement.coarse import AIR_HU, IN_SLICE, CoarseScan, Image, Labels, Mask, coarsen, refine
 from tumorspread.measurement.lung_checks import LEFT, RIGHT, check_lungs
 from tumorspread.measurement.parts import Lungs
+from tumorspread.measurement.pieces import filled_box
 from tumorspread.scan.volume import Remark, Volume
 
 __all__ = ["LEFT", "RIGHT", "LungMask", "segment_lungs"]
@@ -157,8 +158,9 @@ def _airways(coarse: CoarseScan, air: Mask) -> Mask:
 
 def _box_with_margin(mask: Mask, margin: int) -> tuple[slice, ...]:
     """The box of a mask that is not empty, and so many voxels about it."""
-    places = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return tuple(slice(max(0, int(at[0]) - margin), int(at[-1]) + 1 + margin) for at in places)
+    box = filled_box(mask)
+    assert box is not None
+    return tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
 
 
 def _large_pieces(mask: Mask, voxel_ml: float) -> Mask:

@@ -46,7 +46,7 @@ def label_lesions(mask: Volume, *, dust_mm3: float = 0.0, split: bool = False) -
     """
     turn = Reorientation.to_canonical(mask)
     canonical = turn.apply_array(_as_bytes(mask.voxels))
-    box = _filled_box(canonical)
+    box = filled_box(canonical)
     if box is None:
         return mask.with_voxels(sparse_zeros(mask.shape, np.uint16))
     pieces, count = cc3d.connected_components(np.ascontiguousarray(canonical[box]), return_N=True)
@@ -67,7 +67,7 @@ def lesion_boxes(labels: NDArray[np.generic]) -> list[Box]:
 
     Of a label map that lacks some of 1..n, those that it lacks have an empty box.
     """
-    outer = _filled_box(labels)
+    outer = filled_box(labels)
     if outer is None:
         return []
     inner = find_objects(labels[outer])
@@ -114,7 +114,7 @@ def drop_unknown(found: NDArray[np.bool_], truth: NDArray[np.bool_], unknown: ND
 
 def dust_remark(mask: Volume, lesions: Volume, dust_mm3: float) -> tuple[Remark, ...]:
     """What `label_lesions` left out of a mask, in words; nothing where it left out nothing."""
-    box = _filled_box(mask.voxels)
+    box = filled_box(mask.voxels)
     if box is None:
         return ()
     left_out = (mask.voxels[box] != 0) & (lesions.voxels[box] == 0)
@@ -138,7 +138,7 @@ def _as_bytes(voxels: NDArray[np.generic]) -> NDArray[np.uint8]:
     return voxels.astype(np.uint8, copy=False)
 
 
-def _filled_box(mask: NDArray[np.generic]) -> Box | None:
+def filled_box(mask: NDArray[np.generic]) -> Box | None:
     """The smallest box that holds the mask; None for an empty one."""
     # Numbers, since their greatest and their bits together are found several times as fast as whether any is set.
     numbers = mask.view(np.uint8) if mask.dtype == bool else mask

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tumorspread.measurement.lungs import LEFT, RIGHT
+from tumorspread.measurement.pieces import filled_box
 from tumorspread.scan.volume import Triple
 
 # A piece of a mask belongs to the lungs if most of it lies within the first distance from their hulls. The second is as
@@ -112,9 +113,11 @@ def distance_to_lungs(sides: NDArray[np.uint8], spacing_mm: Triple, reach_mm: fl
     """
     hulls = _hulls(sides)
     far_mm = np.full(sides.shape, np.inf, np.float32)
-    if hulls.any():
-        box = _box_around(hulls, spacing_mm, reach_mm)
-        far_mm[box] = edt.edt(np.ascontiguousarray(hulls[box] == 0), anisotropy=spacing_mm, parallel=2)
+    box = filled_box(hulls)
+    if box is not None:
+        margins = [math.ceil(min(reach_mm / mm, edge)) for mm, edge in zip(spacing_mm, hulls.shape, strict=True)]
+        near = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(box, margins, strict=True))
+        far_mm[near] = edt.edt(np.ascontiguousarray(hulls[near] == 0), anisotropy=spacing_mm, parallel=2)
     return far_mm
 
 
@@ -133,16 +136,6 @@ def below_lungs(sides: NDArray[np.uint8]) -> NDArray[np.bool_]:
     for lower, plane in pairwise(below):
         plane &= lower
     return below
-
-
-def _box_around(hulls: NDArray[np.uint8], spacing_mm: Triple, reach_mm: float) -> tuple[slice, ...]:
-    """The box of all that is within reach of the hulls, of which there is one at least."""
-    box = []
-    for axis, (edge, mm) in enumerate(zip(hulls.shape, spacing_mm, strict=True)):
-        places = np.flatnonzero(hulls.any(axis=tuple({0, 1, 2} - {axis})))
-        margin = math.ceil(min(reach_mm / mm, edge))
-        box.append(slice(max(0, int(places[0]) - margin), int(places[-1]) + 1 + margin))
-    return tuple(box)
 
 
 def _hulls(sides: NDArray[np.uint8]) -> NDArray[np.uint8]:
