@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -133,3 +134,21 @@ def test_processes_that_prepare_the_same_cases_at_once_leave_whole_ones(case, tm
     later = Counting()
     prepare_cases(cases, tmp_path / "cache", prepare=later, settings="")
     assert later.calls == 0
+
+
+def test_an_old_case_that_another_machine_moves_away_just_then_is_no_fault(case, tmp_path, monkeypatch):
+    prepare_cases([case], tmp_path / "cache", prepare=Counting(), settings="")
+    os.utime(case.image, ns=(1, 1))
+    rename, moved = os.rename, []
+
+    def move_away_at_first(source, target):
+        try:
+            rename(source, target)
+        except OSError:
+            moved.append(shutil.rmtree(target))
+            raise
+
+    monkeypatch.setattr(os, "rename", move_away_at_first)
+    place = prepare_cases([case], tmp_path / "cache", prepare=Counting(), settings="")
+    assert len(moved) == 1
+    assert open_case(case.name, place).mask.sum() == 9

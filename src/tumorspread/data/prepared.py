@@ -8,6 +8,7 @@ Machines may share a cache: a case is written into a folder of the writer's own,
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -141,7 +142,8 @@ def _publish(own: Path, folder: Path, stamp: str) -> None:
         try:
             os.rename(own, folder)
         except OSError as error:
-            if not folder.is_dir():
+            # Where another machine has just moved the folder out of the way it is none for a moment.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             if _is_current(folder, stamp):
                 return
