@@ -19,7 +19,6 @@ from tumorspread.data.implant import ImplantConfig
 from tumorspread.data.implant_set import ImplantCase, ImplantSetConfig, make_case
 from tumorspread.data.shapes import ShapeLibrary
 from tumorspread.measurement.lungs import segment_lungs
-from tumorspread.measurement.room import LARGE_ML, LEAST_ABOVE_LUNG
 from tumorspread.model.candidates import find_pieces
 from tumorspread.model.detect import find_lungs
 from tumorspread.model.predict import Predictor
@@ -74,11 +73,10 @@ def pieces(case: ImplantCase, predictor: Predictor) -> Iterator[tuple[float, flo
     found = way.sample(way.turn.apply_array(predictor.probability(case.scan).voxels.astype(np.float32)))
     found[~lungs.near] = 0
     labels, held = find_pieces(found, predictor.info.threshold, lungs.room)
-    voxel_ml = float(np.prod(way.target_spacing_mm)) / 1000
     for number, piece in enumerate(held, 1):
-        inside = np.flatnonzero(labels == number) if piece.voxels * voxel_ml >= LARGE_ML else np.empty(0, int)
-        if len(inside) and lungs.room.below.reshape(-1)[inside].mean() > 1 - LEAST_ABOVE_LUNG:
-            yield piece.voxels * voxel_ml, float(truth[inside].mean()), piece.is_inside
+        if piece.hangs_below:
+            share = float(truth[labels.reshape(-1) == number].mean())
+            yield piece.voxels * lungs.room.voxel_ml, share, piece.is_inside
 
 
 if __name__ == "__main__":

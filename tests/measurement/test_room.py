@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tumorspread.measurement.room import below_lungs, distance_to_lungs, find_room
+from tests.chests import chest_with_a_dome
+from tumorspread.measurement.room import below_lungs, boxed, distance_to_lungs, find_room
 
 SPACING = (5.0, 2.0, 2.0)
+# On the axis of the chest, half in the dome.
+MASS_MM = (95.0, 100.0, 100.0)
 
 
 def lungs_with_a_notch():
@@ -90,22 +93,6 @@ def test_where_the_scan_ends_within_the_lungs_they_go_on_beneath():
     assert below_lungs(np.zeros_like(sides)).all()
 
 
-def chest_with_a_dome(spacing_mm, mass_mm=None):
-    """A lung 150 mm wide over the dome of the liver, and on its axis a ball of 60 mm, so far up.
-
-    Returns:
-        The sides, the top of the dome as a network might mark it, and the ball.
-    """
-    shape = tuple(int(200 / mm) for mm in spacing_mm)
-    z, y, x = (np.arange(n).reshape([-1 if i == axis else 1 for i in range(3)]) * spacing_mm[axis]
-               for axis, n in enumerate(shape))  # fmt: skip
-    axis_mm = np.hypot(y - 100, x - 100)
-    liver = np.hypot(axis_mm, z - 20) < 65
-    ball = np.zeros(shape, bool) if mass_mm is None else np.sqrt((z - mass_mm) ** 2 + axis_mm**2) < 30
-    lung = (axis_mm < 75) & (z > 40) & ~liver & ~ball
-    return lung.astype(np.uint8), liver & (z > 35) & (axis_mm < 45), ball
-
-
 @pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 2.0), (5.0, 1.5, 1.5)])
 def test_a_mass_on_the_diaphragm_is_kept_and_the_dome_of_the_liver_is_not(spacing_mm):
     sides, dome, _ = chest_with_a_dome(spacing_mm)
@@ -113,15 +100,37 @@ def test_a_mass_on_the_diaphragm_is_kept_and_the_dome_of_the_liver_is_not(spacin
     assert room.below[dome].all()
     assert not room.holds(np.flatnonzero(dome))
     # Its lowest 20 mm lie in the liver.
-    sides, _, ball = chest_with_a_dome(spacing_mm, mass_mm=95.0)
+    sides, _, ball = chest_with_a_dome(spacing_mm, MASS_MM)
     room = find_room(sides, distance_to_lungs(sides, spacing_mm), spacing_mm)
     assert room.below[ball].mean() > 0.85
     assert room.holds(np.flatnonzero(ball))
 
 
 def test_of_a_large_piece_at_the_edge_of_the_scan_what_lies_within_it_is_asked():
-    sides, _, ball = chest_with_a_dome((2.0, 2.0, 2.0), mass_mm=95.0)
+    sides, _, ball = chest_with_a_dome((2.0, 2.0, 2.0), MASS_MM)
     half = slice(None), slice(None), slice(50, None)
     sides, ball = sides[half], ball[half]
     room = find_room(sides, distance_to_lungs(sides, (2.0, 2.0, 2.0)), (2.0, 2.0, 2.0))
     assert room.holds(np.flatnonzero(ball))
+
+
+@pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 2.0), (5.0, 1.5, 1.5)])
+def test_what_is_liver_and_mass_in_one_is_kept_where_enough_of_it_rises_above_lung(spacing_mm):
+    sides, dome, ball = chest_with_a_dome(spacing_mm, (85.0, 100.0, 145.0), 22.0, depth_mm=20.0)
+    room = find_room(sides, distance_to_lungs(sides, spacing_mm), spacing_mm)
+    assert not room.holds(np.flatnonzero(dome))
+    both = np.flatnonzero(dome | ball)
+    assert room.hangs_below(both)
+    assert room.holds(both)
+    sides, dome, ball = chest_with_a_dome(spacing_mm, (85.0, 100.0, 145.0), 14.0, depth_mm=20.0)
+    room = find_room(sides, distance_to_lungs(sides, spacing_mm), spacing_mm)
+    assert not room.holds(np.flatnonzero(dome | ball))
+
+
+def test_a_piece_in_its_box_is_the_piece_and_the_box_ends_with_the_array():
+    mask = np.zeros((5, 6, 7), bool)
+    mask[0, 2, 3] = mask[1, 4, 6] = True
+    box, inside = boxed(np.flatnonzero(mask), mask.shape, (1, 1, 1))
+    assert box == (slice(0, 3), slice(1, 6), slice(2, 7))
+    assert np.array_equal(inside, mask[box])
+    assert np.count_nonzero(inside) == 2

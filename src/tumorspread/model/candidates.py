@@ -8,7 +8,6 @@ operating point says from which probability on it counts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, Literal, get_args
 
 import cc3d
@@ -18,6 +17,7 @@ from scipy import optimize
 
 from tumorspread.errors import RecipeError
 from tumorspread.measurement.room import Room
+from tumorspread.model.parting import part_from_below
 
 Point = Literal["sensitive", "balanced", "specific"]
 POINTS: tuple[Point, ...] = get_args(Point)
@@ -80,6 +80,7 @@ class Candidate:
         probability: that it is a tumour.
         is_inside: whether it lies where lung tumours may be.
         is_kept: whether it lies there and its probability reaches the operating point.
+        hangs_below: whether it is large and hardly has lung beneath.
     """
 
     voxels: int
@@ -87,6 +88,7 @@ class Candidate:
     probability: float
     is_inside: bool
     is_kept: bool
+    hangs_below: bool
 
 
 def pick_lesions(
@@ -116,39 +118,60 @@ def pick_lesions(
         likely = detection.probability(piece.score)
         kept = piece.is_inside and likely >= detection.least(point)
         of_piece[number] = likely if kept else 0.0
-        found.append(Candidate(piece.voxels, piece.score, likely, piece.is_inside, kept))
+        found.append(Candidate(piece.voxels, piece.score, likely, piece.is_inside, kept, piece.hangs_below))
     return of_piece[labels], tuple(sorted(found, key=lambda one: -one.probability))
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One connected piece before it is judged: number of voxels, score, and whether it lies in the room."""
+    """One piece before it is judged.
+
+    Attributes:
+        voxels: number of voxels.
+        score: mean probability of its most certain voxels.
+        is_inside: whether it lies in the room.
+        hangs_below: whether it is large and hardly has lung beneath, so that it may hold liver or spleen.
+    """
 
     voxels: int
     score: float
     is_inside: bool
+    hangs_below: bool
 
 
 def find_pieces(
     probability: NDArray[np.float32], threshold: float, room: Room | None = None
 ) -> tuple[NDArray[np.integer], tuple[Piece, ...]]:
-    """The connected pieces of `probability > threshold`: their label map, and piece n - 1 for label n.
+    """The pieces of `probability > threshold`: their label map, and piece n - 1 for label n.
 
     Args:
         probability: of each voxel, (z, y, x), 0..1.
-        threshold: voxels above it belong to a piece (26-connected).
+        threshold: voxels above it belong to a piece (26-connected). Of one that the room does not hold a part may be
+            a piece of its own: see `part_from_below`.
         room: where lung tumours may be; None for anywhere.
     """
     labels, count = cc3d.connected_components(np.ascontiguousarray(probability > threshold), return_N=True)
     inside = np.flatnonzero(labels)
-    owners, values = labels.reshape(-1)[inside], probability.reshape(-1)[inside]
-    order = np.lexsort((-values, owners))
-    starts = np.searchsorted(owners[order], np.arange(1, count + 2))
-    pieces = []
-    for start, stop in pairwise(starts.tolist()):
-        score = float(values[order[start : min(stop, start + TOP_VOXELS)]].mean())
-        pieces.append(Piece(stop - start, score, room is None or room.holds(inside[order[start:stop]])))
-    return labels, tuple(pieces)
+    owners = labels.reshape(-1)[inside]
+    order = np.argsort(owners, kind="stable")
+    starts = np.searchsorted(owners[order], np.arange(2, count + 1))
+    places: list[NDArray[np.integer]] = list(np.split(inside[order], starts)) if count else []
+    if room is not None:
+        for number in range(count):
+            part = None if room.holds(places[number]) else part_from_below(places[number], probability, room)
+            if part is not None:
+                labels = labels.astype(np.uint32, copy=False)
+                places.append(part)
+                labels.reshape(-1)[part] = len(places)
+                places[number] = np.setdiff1d(places[number], part, assume_unique=True)
+    return labels, tuple(_piece(probability.reshape(-1)[place], place, room) for place in places)
+
+
+def _piece(probability: NDArray[np.float32], place: NDArray[np.integer], room: Room | None) -> Piece:
+    score = float(np.sort(probability)[-TOP_VOXELS:].mean())
+    if room is None:
+        return Piece(len(place), score, is_inside=True, hangs_below=False)
+    return Piece(len(place), score, room.holds(place), room.hangs_below(place))
 
 
 def fit_detection(scores: NDArray[np.float64], is_tumour: NDArray[np.bool_]) -> tuple[float, float]:

@@ -26,7 +26,7 @@ class Detected:
     Attributes:
         mask: bool on the scan's grid.
         candidates: all pieces, the most likely first.
-        remarks: codes `outside_lungs_left_out` and those of the input gate.
+        remarks: codes `outside_lungs_left_out`, `reaches_below_lungs` and those of the input gate.
         likely: probability of the piece at each voxel of the network's grid; None where it was not calibrated.
         way: the road between both grids.
         percent: the probability as the network gave it, before anything was judged, in whole percent on the scan's
@@ -102,13 +102,23 @@ def judge(
     likely, found = pick_lesions(probability, threshold, detection or EVERYTHING, point, room)
     dropped = (likely == 0) & (probability > threshold)
     probability[dropped] = _below(threshold)
-    left_out_ml = cut_ml + sum(one.voxels for one in found if not one.is_inside) * voxel_ml
-    remarks: tuple[Remark, ...] = ()
-    if left_out_ml:
-        where = "outside the lungs, or under them with little or no lung beneath"
-        remarks = (Remark("outside_lungs_left_out", f"{left_out_ml:.3g} mL {where}, left out"),)
+    remarks = _remarks(cut_ml + sum(one.voxels for one in found if not one.is_inside) * voxel_ml, found, voxel_ml)
     mask = replace(way.mask_back(probability, threshold), remarks=())
     return Detected(mask, found, remarks, None if detection is None else likely, way)
+
+
+def _remarks(left_out_ml: float, found: tuple[Candidate, ...], voxel_ml: float) -> tuple[Remark, ...]:
+    """What was left out, and what may hold more than tumour."""
+    remarks = []
+    if left_out_ml:
+        where = "outside the lungs, or under them with little or no lung beneath"
+        remarks.append(Remark("outside_lungs_left_out", f"{left_out_ml:.3g} mL {where}, left out"))
+    for one in found:
+        if one.is_kept and one.hangs_below:
+            volume = f"{one.voxels * voxel_ml:.3g} mL"
+            text = f"a lesion of {volume} has hardly any lung beneath: it may hold liver or spleen"
+            remarks.append(Remark("reaches_below_lungs", text))
+    return tuple(remarks)
 
 
 def find_lungs(sides: NDArray[np.uint8] | None, way: Way) -> LungSpace | None:
