@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.chests import chest_with_a_dome
+
 from tumorspread.measurement.room import below_lungs, boxed, distance_to_lungs, find_room
 
 SPACING = (5.0, 2.0, 2.0)

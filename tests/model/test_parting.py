@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from tests.chests import chest_with_a_dome
+
 from tumorspread.measurement.room import distance_to_lungs, find_room
 from tumorspread.model.candidates import find_pieces
 from tumorspread.model.parting import part_from_below
@@ -36,7 +36,7 @@ def test_a_mass_is_parted_where_the_network_is_less_sure(between):
 
 
 def test_where_it_is_as_sure_in_between_nothing_is_parted():
-    room, probability, liver, ball = liver_and_mass(0.99)
+    room, probability, *_ = liver_and_mass(0.99)
     _, pieces = find_pieces(probability, 0.5, room)
     assert [piece.is_inside for piece in pieces] == [False]
 
@@ -49,7 +49,7 @@ def test_liver_alone_and_a_part_too_small_are_no_parts():
 
 
 def test_where_all_parts_have_lung_beneath_none_is_parted_from_the_others():
-    room, probability, _, ball = liver_and_mass(0.6)
+    room, _, _, ball = liver_and_mass(0.6)
     halves = np.where(ball, 0.99, 0).astype(np.float32)
     halves[:, 50] = 0.6
     assert part_from_below(np.flatnonzero(halves), halves, room) is None
