@@ -138,11 +138,20 @@ def lung_dx(judge: Judge) -> dict[str, float]:
 
 
 def negative(judge: Judge) -> dict[str, float]:
-    """What is found in a chest taken for healthy; 3 mL in its right lung, slices 28 to 34, are a real nodule."""
-    if "CPTAC-C3N-00247" not in judge.unseen:
+    """What is found in a chest taken for healthy: all of it, and what lies beside the nodules that it turned out to have.
+
+    These are the boxes that the list of hosts ignores.
+    """
+    patient = "CPTAC-C3N-00247"
+    if patient not in judge.unseen:
         return {}
-    scan = read(judge.data / "scans" / "CPTAC-C3N-00247.nii.gz")
-    return {"negative_fp": float(judge.look("CPTAC-C3N-00247", scan, "CPTAC-C3N-00247").findings.burden.count)}
+    scan = read(judge.data / "scans" / f"{patient}.nii.gz")
+    found = judge.look(patient, scan, patient)
+    (host,) = (host for host in read_hosts(find_list("shipped")) if host.who == patient)
+    beside = set(range(1, found.findings.burden.count + 1))
+    for z0, z1, y0, y1, x0, x1 in host.ignore:
+        beside -= set(np.unique(found.lesions.voxels[z0:z1, y0:y1, x0:x1]).tolist())
+    return {"negative_fp": float(found.findings.burden.count), "negative_fp_beside_nodules": float(len(beside))}
 
 
 def listed(judge: Judge) -> dict[str, float]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.chests import chest_with_a_dome
 
-from tumorspread.measurement.room import below_lungs, boxed, distance_to_lungs, find_room
+from tumorspread.measurement.room import Room, below_lungs, boxed, distance_to_lungs, find_room
 
 SPACING = (5.0, 2.0, 2.0)
 # On the axis of the chest, half in the dome.
@@ -134,3 +136,17 @@ def test_a_piece_in_its_box_is_the_piece_and_the_box_ends_with_the_array():
     assert box == (slice(0, 3), slice(1, 6), slice(2, 7))
     assert np.array_equal(inside, mask[box])
     assert np.count_nonzero(inside) == 2
+
+
+def test_a_piece_of_which_a_fifth_is_as_dense_as_bone_is_no_tumour_also_in_a_crop():
+    lungs = np.ones((1, 10, 10), bool)
+    room = Room(lungs, ~lungs, lungs, (1.0, 1.0, 1.0), np.zeros_like(lungs))
+    piece = np.arange(20, 30)
+    assert room.holds(piece)
+    room.dense[0, 2, :2] = True
+    assert room.is_bone(piece)
+    assert not room.holds(piece)
+    cropped = room.crop((slice(0, 1), slice(2, 4), slice(0, 10)))
+    assert cropped.is_bone(np.arange(10))
+    assert not cropped.is_bone(np.arange(1, 10))
+    assert replace(room, dense=None).holds(piece)

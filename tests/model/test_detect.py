@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from tests.chests import chest_with_a_dome
 
 from tumorspread.measurement.pieces import label_lesions
 from tumorspread.model.calibrate import THRESHOLDS
@@ -59,6 +62,37 @@ def test_what_lies_outside_the_lungs_is_left_out_with_a_word(case):
     assert float(done.remarks[0].text.split(" mL")[0]) == pytest.approx(ball_ml, rel=0.1)
     assert "outside the lungs" in done.remarks[0].text
     assert label_lesions(done.mask).voxels.max() == 2
+
+
+@pytest.mark.parametrize(("share", "codes"), [(0.3, ["dense_left_out"]), (0.1, [])])
+def test_what_is_as_dense_as_bone_is_left_out_with_a_word(case, share, codes):
+    _, sides, way = case
+    probability = probabilities(way)
+    probability[probability == np.float32(0.8)] = 0  # the one far above
+    ball = np.flatnonzero(probability == np.float32(0.9))
+    lungs = find_lungs(sides, way)
+    dense = np.zeros(probability.shape, bool)
+    dense.reshape(-1)[ball[: round(share * len(ball))]] = True
+    lungs = replace(lungs, room=replace(lungs.room, dense=dense))
+    done = judge(probability, way, lungs, threshold=0.3, detection=DETECTION, point="sensitive")
+    assert [remark.code for remark in done.remarks] == codes
+    assert [one.is_bone for one in done.candidates] == [bool(codes), False]
+    assert label_lesions(done.mask).voxels.max() == 2 - len(codes)
+    if codes:
+        assert float(done.remarks[0].text.split(" mL")[0]) == pytest.approx(4 / 3 * np.pi * 0.8**3, rel=0.1)
+
+
+def test_what_is_kept_without_lung_beneath_comes_with_a_word():
+    sides, dome, ball = chest_with_a_dome((2.0, 2.0, 2.0), (85.0, 100.0, 145.0), 22.0, depth_mm=20.0)
+    way = plan_way(
+        Volume.upright(sides.astype(np.int16), (2.0, 2.0, 2.0)), PreprocessConfig(spacing_mm=(2.0, 2.0, 2.0))
+    )
+    probability = np.where(dome | ball, 0.9, 0).astype(np.float32)
+    done = judge(probability, way, find_lungs(sides, way), threshold=0.5, detection=DETECTION)
+    assert [remark.code for remark in done.remarks] == ["reaches_below_lungs"]
+    assert float(done.remarks[0].text.split(" of ")[1].split(" mL")[0]) == pytest.approx(
+        done.mask.voxels.sum() * 0.008, 0.01
+    )
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)

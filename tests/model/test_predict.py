@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,13 @@ def test_the_answer_in_the_box_about_the_lungs_is_that_of_the_whole_scan(tmp_pat
     assert outside.any()
     assert (about[outside] == 0).all()
     assert not lungs.near[outside].any()
+    # Bone, by the window from -1000 to 400 HU.
+    assert np.array_equal(lungs.room.dense, (prepared.voxels + 1) * 700 - 1000 >= 300)
+    assert 0 < lungs.room.dense.mean() < 0.2
+    narrow = replace(info, preprocess=replace(info.preprocess, window=(-1000.0, 200.0)))
+    save_weights(network, narrow, tmp_path / "narrow.safetensors")
+    predictor = Predictor(tmp_path / "narrow.safetensors", device="cpu")
+    assert predictor.look(predictor.prepare(scan), sides)[1].room.dense is None
 
 
 def test_weights_that_know_lungs_alone_refuse_a_scan_without_and_mask_what_detect_finds(tmp_path):

@@ -78,9 +78,10 @@ class Candidate:
         voxels: number of voxels on the network's grid.
         score: mean probability of its most certain voxels.
         probability: that it is a tumour.
-        is_inside: whether it lies where lung tumours may be.
+        is_inside: whether it lies where lung tumours may be, and is no bone.
         is_kept: whether it lies there and its probability reaches the operating point.
         hangs_below: whether it is large and hardly has lung beneath.
+        is_bone: whether it is as dense as bone, calcium or metal.
     """
 
     voxels: int
@@ -89,6 +90,7 @@ class Candidate:
     is_inside: bool
     is_kept: bool
     hangs_below: bool
+    is_bone: bool
 
 
 def pick_lesions(
@@ -118,7 +120,7 @@ def pick_lesions(
         likely = detection.probability(piece.score)
         kept = piece.is_inside and likely >= detection.least(point)
         of_piece[number] = likely if kept else 0.0
-        found.append(Candidate(piece.voxels, piece.score, likely, piece.is_inside, kept, piece.hangs_below))
+        found.append(Candidate(**vars(piece), probability=likely, is_kept=kept))
     return of_piece[labels], tuple(sorted(found, key=lambda one: -one.probability))
 
 
@@ -131,12 +133,14 @@ class Piece:
         score: mean probability of its most certain voxels.
         is_inside: whether it lies in the room.
         hangs_below: whether it is large and hardly has lung beneath, so that it may hold liver or spleen.
+        is_bone: whether it is as dense as bone, calcium or metal.
     """
 
     voxels: int
     score: float
     is_inside: bool
     hangs_below: bool
+    is_bone: bool
 
 
 def find_pieces(
@@ -158,20 +162,22 @@ def find_pieces(
     places: list[NDArray[np.integer]] = list(np.split(inside[order], starts)) if count else []
     if room is not None:
         for number in range(count):
-            part = None if room.holds(places[number]) else part_from_below(places[number], probability, room)
+            piece = places[number]
+            is_whole = room.holds(piece) or not room.hangs_below(piece)
+            part = None if is_whole else part_from_below(piece, probability, room)
             if part is not None:
                 labels = labels.astype(np.uint32, copy=False)
                 places.append(part)
                 labels.reshape(-1)[part] = len(places)
-                places[number] = np.setdiff1d(places[number], part, assume_unique=True)
+                places[number] = np.setdiff1d(piece, part, assume_unique=True)
     return labels, tuple(_piece(probability.reshape(-1)[place], place, room) for place in places)
 
 
 def _piece(probability: NDArray[np.float32], place: NDArray[np.integer], room: Room | None) -> Piece:
     score = float(np.sort(probability)[-TOP_VOXELS:].mean())
     if room is None:
-        return Piece(len(place), score, is_inside=True, hangs_below=False)
-    return Piece(len(place), score, room.holds(place), room.hangs_below(place))
+        return Piece(len(place), score, is_inside=True, hangs_below=False, is_bone=False)
+    return Piece(len(place), score, room.holds(place), room.hangs_below(place), room.is_bone(place))
 
 
 def fit_detection(scores: NDArray[np.float64], is_tumour: NDArray[np.bool_]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tumorspread.measurement.pieces import lesion_boxes
-from tumorspread.measurement.room import REACH_MM, Room, distance_to_lungs, find_room
+from tumorspread.measurement.room import DENSE_HU, REACH_MM, Room, distance_to_lungs, find_room
 from tumorspread.model.candidates import Candidate, Detection, Point, pick_lesions
 from tumorspread.model.preprocess import Way
 from tumorspread.scan.volume import Remark, Volume
@@ -26,7 +26,7 @@ class Detected:
     Attributes:
         mask: bool on the scan's grid.
         candidates: all pieces, the most likely first.
-        remarks: codes `outside_lungs_left_out`, `reaches_below_lungs` and those of the input gate.
+        remarks: codes `outside_lungs_left_out`, `dense_left_out`, `reaches_below_lungs` and those of the input gate.
         likely: probability of the piece at each voxel of the network's grid; None where it was not calibrated.
         way: the road between both grids.
         percent: the probability as the network gave it, before anything was judged, in whole percent on the scan's
@@ -102,17 +102,22 @@ def judge(
     likely, found = pick_lesions(probability, threshold, detection or EVERYTHING, point, room)
     dropped = (likely == 0) & (probability > threshold)
     probability[dropped] = _below(threshold)
-    remarks = _remarks(cut_ml + sum(one.voxels for one in found if not one.is_inside) * voxel_ml, found, voxel_ml)
+    remarks = _remarks(cut_ml, found, voxel_ml)
     mask = replace(way.mask_back(probability, threshold), remarks=())
     return Detected(mask, found, remarks, None if detection is None else likely, way)
 
 
-def _remarks(left_out_ml: float, found: tuple[Candidate, ...], voxel_ml: float) -> tuple[Remark, ...]:
+def _remarks(cut_ml: float, found: tuple[Candidate, ...], voxel_ml: float) -> tuple[Remark, ...]:
     """What was left out, and what may hold more than tumour."""
     remarks = []
-    if left_out_ml:
+    dense_ml = sum(one.voxels for one in found if one.is_bone) * voxel_ml
+    beyond_ml = cut_ml + sum(one.voxels for one in found if not (one.is_inside or one.is_bone)) * voxel_ml
+    if beyond_ml:
         where = "outside the lungs, or under them with little or no lung beneath"
-        remarks.append(Remark("outside_lungs_left_out", f"{left_out_ml:.3g} mL {where}, left out"))
+        remarks.append(Remark("outside_lungs_left_out", f"{beyond_ml:.3g} mL {where}, left out"))
+    if dense_ml:
+        text = f"{dense_ml:.3g} mL as dense as bone, calcium or metal (a fifth of it above {DENSE_HU:g} HU), left out"
+        remarks.append(Remark("dense_left_out", text))
     for one in found:
         if one.is_kept and one.hangs_below:
             volume = f"{one.voxels * voxel_ml:.3g} mL"

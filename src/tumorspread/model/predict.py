@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from tumorspread.clock import Clock
 from tumorspread.errors import ReadError, RecipeError
 from tumorspread.measurement.lungs import segment_lungs
+from tumorspread.measurement.room import DENSE_HU
 from tumorspread.model.candidates import Point
 from tumorspread.model.detect import Detected, LungSpace, box_of_lungs, find_lungs, judge
 from tumorspread.model.engine import EngineName, Precision, pick_engine
 from tumorspread.model.memory import most_voxels
-from tumorspread.model.preprocess import Way, prepare_scan
+from tumorspread.model.preprocess import Way, normalise, prepare_scan
 from tumorspread.model.tiles import Progress, slide
 from tumorspread.model.unet import UNet, fold_norms
 from tumorspread.model.weights import load_weights
@@ -220,6 +221,7 @@ class Predictor:
         box: tuple[slice, ...] = (slice(None),) * 3
         if lungs is not None:
             box = box_of_lungs(lungs.near, CONTEXT, self.info.tile, self.info.unet.stride)
+            lungs = replace(lungs, room=replace(lungs.room, dense=self._dense(prepared.voxels)))
         probability = np.zeros(prepared.voxels.shape, np.float32)
         # Not looked at before the answer is brought back to it.
         let_go(prepared.way.source.voxels)
@@ -231,6 +233,13 @@ class Predictor:
         """The tumour probability (float32, 0..1) on the grid of `scan`; errors as for `mask`."""
         prepared = self.prepare(scan)
         return prepared.way.probability_back(self._slide(prepared.voxels, progress))
+
+    def _dense(self, prepared: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        """Where the scan is as dense as bone; None where the window ends below that."""
+        window = self.info.preprocess.window
+        if self.info.preprocess.intensity != "hu" or window[1] < DENSE_HU:
+            return None
+        return np.asarray(prepared >= normalise(np.array([DENSE_HU]), window)[0])
 
     def _slide(self, prepared: NDArray[np.float32], progress: Progress | None) -> NDArray[np.float32]:
         most = None
