@@ -138,7 +138,7 @@ def lung_dx(judge: Judge) -> dict[str, float]:
 
 
 def negative(judge: Judge) -> dict[str, float]:
-    """What is found in a chest taken for healthy: all of it, and what lies beside the nodules that it turned out to have.
+    """What is found in a chest taken for healthy: in all, and beside the nodules that it turned out to have.
 
     These are the boxes that the list of hosts ignores.
     """
