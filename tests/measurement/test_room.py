@@ -138,15 +138,17 @@ def test_a_piece_in_its_box_is_the_piece_and_the_box_ends_with_the_array():
     assert np.count_nonzero(inside) == 2
 
 
-def test_a_piece_of_which_a_fifth_is_as_dense_as_bone_is_no_tumour_also_in_a_crop():
+def test_a_small_piece_of_which_a_tenth_is_as_dense_as_bone_is_no_tumour_also_in_a_crop():
     lungs = np.ones((1, 10, 10), bool)
     room = Room(lungs, ~lungs, lungs, (1.0, 1.0, 1.0), np.zeros_like(lungs))
     piece = np.arange(20, 30)
     assert room.holds(piece)
-    room.dense[0, 2, :2] = True
+    room.dense[0, 2, :1] = True
     assert room.is_bone(piece)
     assert not room.holds(piece)
     cropped = room.crop((slice(0, 1), slice(2, 4), slice(0, 10)))
     assert cropped.is_bone(np.arange(10))
     assert not cropped.is_bone(np.arange(1, 10))
     assert replace(room, dense=None).holds(piece)
+    # As much, of 7 mm a voxel, is more than 2 mL.
+    assert replace(room, spacing_mm=(7.0, 7.0, 7.0)).holds(piece)

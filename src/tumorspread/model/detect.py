@@ -116,7 +116,7 @@ def _remarks(cut_ml: float, found: tuple[Candidate, ...], voxel_ml: float) -> tu
         where = "outside the lungs, or under them with little or no lung beneath"
         remarks.append(Remark("outside_lungs_left_out", f"{beyond_ml:.3g} mL {where}, left out"))
     if dense_ml:
-        text = f"{dense_ml:.3g} mL as dense as bone, calcium or metal (a fifth of it above {DENSE_HU:g} HU), left out"
+        text = f"{dense_ml:.3g} mL as dense as bone, calcium or metal (a tenth of it above {DENSE_HU:g} HU), left out"
         remarks.append(Remark("dense_left_out", text))
     for one in found:
         if one.is_kept and one.hangs_below:
