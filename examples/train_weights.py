@@ -4,9 +4,10 @@ Started again, it goes on where it stopped. The trunk is trained without the pat
 takes the negative patient back, trains on with many small tumours, then with raised diaphragms as well, and is each
 time the mean of before and after; fold B takes the others back. From fold A and fold B a last stage makes one for each
 patient that is judged, which leaves that patient alone out: chests stretched and bent, nothing learned from airless and
-hazy lung that was put in, and again the mean; fold B, of fewer steps, goes on for longer and takes no mean. What ships
-is fold A trained on with every patient, then with parts of chests, then three times as that last stage, each time the
-mean of before and after: no patient is left to calibrate it, so that it borrows the points of the folds of fold A.
+hazy lung that was put in, twice, and each time the mean; fold B, of fewer steps, goes on for longer and takes no mean.
+What ships is fold A trained on with every patient, then with parts of chests, then three times as that last stage, each
+time the mean of before and after: no patient is left to calibrate it, so that it borrows the points of the folds of
+fold A.
 WORK_FOLDER/folds gets them by patient: what `make model-report WEIGHTS=...` takes. Each is calibrated by the three
 others, which are judged on synthetic tumours in the patient that they have not seen.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
@@ -109,20 +110,31 @@ def on_deformed(work: Path, name: str, before: Path, *, fold: int = 0, seed: int
     return average(before, after, work / f"{name}.safetensors"), after
 
 
+def again_on_deformed(work: Path, name: str, before: Path, mean: Path, *, fold: int = 0, seed: int) -> Path:
+    """The mean of a mean and of what weights become by another round."""
+    how = f"--start {before} {ON_DEFORMED} --set seed={seed}"
+    after = train(work / "set_deformed", work / f"deformed_{name}", how, fold=fold)
+    return average(mean, after, work / f"{name}.safetensors")
+
+
 def thrice_on_deformed(work: Path, before: Path) -> Path:
     """What ships of weights that have seen every patient."""
     once = on_deformed(work, "once", before)[0]
     twice, after = on_deformed(work, "twice", once, seed=1)
-    how = f"--start {after} {ON_DEFORMED} --set seed=2"
-    return average(twice, train(work / "set_deformed", work / "deformed_thrice", how), work / "lung.safetensors")
+    return again_on_deformed(work, "lung", after, twice, seed=2)
 
 
 def fold_by_patient(work: Path, fold_a: Path, fold_b: Path) -> dict[str, Path]:
     """The last stage for each patient that is judged, who is left out of it."""
-    judged = {patient: on_deformed(work, patient, fold_a, fold=FOLDS[patient])[0] for patient in JUDGED}
-    after = on_deformed(work, NEGATIVE, fold_b, fold=FOLDS[NEGATIVE])[1]
-    how = f"--start {after} {LONGER} --set seed=1"
-    return judged | {NEGATIVE: train(work / "set_deformed", work / "deformed_longer", how, fold=FOLDS[NEGATIVE])}
+    judged = {}
+    for patient in JUDGED:
+        once, after = on_deformed(work, patient, fold_a, fold=FOLDS[patient])
+        judged[patient] = again_on_deformed(work, f"{patient}_twice", after, once, fold=FOLDS[patient], seed=1)
+    last = on_deformed(work, NEGATIVE, fold_b, fold=FOLDS[NEGATIVE])[1]
+    for seed, how in enumerate((LONGER, ON_DEFORMED), 1):
+        how = f"--start {last} {how} --set seed={seed}"
+        last = train(work / "set_deformed", work / f"deformed_{NEGATIVE}_{seed}", how, fold=FOLDS[NEGATIVE])
+    return judged | {NEGATIVE: last}
 
 
 def calibrate(work: Path, judged: dict[str, Path], onto: Path, out: Path) -> None:
