@@ -160,21 +160,21 @@ def find_pieces(
     order = np.argsort(owners, kind="stable")
     starts = np.searchsorted(owners[order], np.arange(2, count + 1))
     places: list[NDArray[np.integer]] = list(np.split(inside[order], starts)) if count else []
-    if room is not None:
-        for number in range(count):
-            piece = places[number]
-            is_whole = room.holds(piece) or not room.hangs_below(piece)
-            part = None if is_whole else part_from_below(piece, probability, room)
-            if part is not None:
-                labels = labels.astype(np.uint32, copy=False)
-                places.append(part)
-                labels.reshape(-1)[part] = len(places)
-                places[number] = np.setdiff1d(piece, part, assume_unique=True)
-    return labels, tuple(_piece(probability.reshape(-1)[place], place, room) for place in places)
+    pieces = [_piece(probability, place, room) for place in places]
+    for number, (piece, place) in enumerate(list(zip(pieces, places, strict=True))):
+        if room is None or piece.is_inside or not piece.hangs_below:
+            continue
+        part = part_from_below(place, probability, room)
+        if part is not None:
+            labels = labels.astype(np.uint32, copy=False)
+            labels.reshape(-1)[part] = len(pieces) + 1
+            pieces[number] = _piece(probability, np.setdiff1d(place, part, assume_unique=True), room)
+            pieces.append(_piece(probability, part, room))
+    return labels, tuple(pieces)
 
 
 def _piece(probability: NDArray[np.float32], place: NDArray[np.integer], room: Room | None) -> Piece:
-    score = float(np.sort(probability)[-TOP_VOXELS:].mean())
+    score = float(np.sort(probability.reshape(-1)[place])[-TOP_VOXELS:].mean())
     if room is None:
         return Piece(len(place), score, is_inside=True, hangs_below=False, is_bone=False)
     return Piece(len(place), score, room.holds(place), room.hangs_below(place), room.is_bone(place))
