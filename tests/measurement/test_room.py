@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.chests import chest_with_a_dome
 
-from tumorspread.measurement.room import Room, below_lungs, boxed, distance_to_lungs, find_room
+from tumorspread.measurement.room import MARGIN_MM, Room, below_lungs, boxed, distance_to_lungs, find_room, near_lungs
 
 SPACING = (5.0, 2.0, 2.0)
 # On the axis of the chest, half in the dome.
@@ -70,6 +70,22 @@ def test_within_reach_the_distance_is_that_without_and_beyond_it_is_none_that_li
     assert np.isinf(distance_to_lungs(np.zeros_like(sides), SPACING, reach_mm)).all()
 
 
+@pytest.mark.parametrize("spacing_mm", [(1.0, 0.7, 0.7), (2.5, 0.6, 0.6), (2.0, 2.0, 2.0), (5.0, 1.1, 1.1)])
+def test_in_fine_voxels_what_is_near_the_lungs_is_known_to_a_step_of_the_distances_and_else_exactly(spacing_mm):
+    sides = np.zeros([round(mm / step) + 1 for mm, step in zip((60, 120, 160), spacing_mm, strict=True)], np.uint8)
+    z, y, x = np.meshgrid(*(np.arange(n) * mm for n, mm in zip(sides.shape, spacing_mm, strict=True)), indexing="ij")
+    for side, centre in ((1, 115.0), (2, 45.0)):
+        sides[(z - 30) ** 2 + (y - 60) ** 2 + (x - centre) ** 2 < 20**2] = side
+    exact_mm = distance_to_lungs(sides, spacing_mm)
+    fine = any(mm <= 1 for mm in spacing_mm)
+    for limit_mm, near in zip((25.0, 15.0), near_lungs(sides, spacing_mm, (25.0, 15.0)), strict=True):
+        assert near.shape == sides.shape
+        assert near.flags["C_CONTIGUOUS"]
+        wrong = near != (exact_mm <= limit_mm)
+        assert wrong.any() == fine
+        assert (abs(exact_mm[wrong] - limit_mm) <= 2.0).all()
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_below_the_lungs_is_what_no_lung_was_met_on_the_way_up_to(seed):
     sides = (np.random.default_rng(seed).random((6, 5, 7)) > 0.8).astype(np.uint8)
@@ -98,12 +114,12 @@ def test_where_the_scan_ends_within_the_lungs_they_go_on_beneath():
 @pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 2.0), (5.0, 1.5, 1.5)])
 def test_a_mass_on_the_diaphragm_is_kept_and_the_dome_of_the_liver_is_not(spacing_mm):
     sides, dome, _ = chest_with_a_dome(spacing_mm)
-    room = find_room(sides, distance_to_lungs(sides, spacing_mm), spacing_mm)
+    room = find_room(sides, distance_to_lungs(sides, spacing_mm) <= MARGIN_MM, spacing_mm)
     assert room.below[dome].all()
     assert not room.holds(np.flatnonzero(dome))
     # Its lowest 20 mm lie in the liver.
     sides, _, ball = chest_with_a_dome(spacing_mm, MASS_MM)
-    room = find_room(sides, distance_to_lungs(sides, spacing_mm), spacing_mm)
+    room = find_room(sides, distance_to_lungs(sides, spacing_mm) <= MARGIN_MM, spacing_mm)
     assert room.below[ball].mean() > 0.85
     assert room.holds(np.flatnonzero(ball))
 
@@ -112,20 +128,20 @@ def test_of_a_large_piece_at_the_edge_of_the_scan_what_lies_within_it_is_asked()
     sides, _, ball = chest_with_a_dome((2.0, 2.0, 2.0), MASS_MM)
     half = slice(None), slice(None), slice(50, None)
     sides, ball = sides[half], ball[half]
-    room = find_room(sides, distance_to_lungs(sides, (2.0, 2.0, 2.0)), (2.0, 2.0, 2.0))
+    room = find_room(sides, distance_to_lungs(sides, (2.0, 2.0, 2.0)) <= MARGIN_MM, (2.0, 2.0, 2.0))
     assert room.holds(np.flatnonzero(ball))
 
 
 @pytest.mark.parametrize("spacing_mm", [(2.0, 2.0, 2.0), (5.0, 1.5, 1.5)])
 def test_what_is_liver_and_mass_in_one_is_kept_where_enough_of_it_rises_above_lung(spacing_mm):
     sides, dome, ball = chest_with_a_dome(spacing_mm, (85.0, 100.0, 145.0), 22.0, depth_mm=20.0)
-    room = find_room(sides, distance_to_lungs(sides, spacing_mm), spacing_mm)
+    room = find_room(sides, distance_to_lungs(sides, spacing_mm) <= MARGIN_MM, spacing_mm)
     assert not room.holds(np.flatnonzero(dome))
     both = np.flatnonzero(dome | ball)
     assert room.hangs_below(both)
     assert room.holds(both)
     sides, dome, ball = chest_with_a_dome(spacing_mm, (85.0, 100.0, 145.0), 14.0, depth_mm=20.0)
-    room = find_room(sides, distance_to_lungs(sides, spacing_mm), spacing_mm)
+    room = find_room(sides, distance_to_lungs(sides, spacing_mm) <= MARGIN_MM, spacing_mm)
     assert not room.holds(np.flatnonzero(dome | ball))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.chests import chest_with_a_dome
 
-from tumorspread.measurement.room import distance_to_lungs, find_room
+from tumorspread.measurement.room import MARGIN_MM, distance_to_lungs, find_room
 from tumorspread.model.candidates import find_pieces
 from tumorspread.model.parting import part_from_below
 
@@ -16,7 +16,7 @@ SPACING = (2.0, 2.0, 2.0)
 def liver_and_mass(between):
     """A mass of 11 mL on the flank of the dome; what lies between has this probability, the rest 0.99."""
     sides, dome, ball = chest_with_a_dome(SPACING, (90.0, 100.0, 150.0), 14.0, depth_mm=20.0)
-    room = find_room(sides, distance_to_lungs(sides, SPACING), SPACING)
+    room = find_room(sides, distance_to_lungs(sides, SPACING) <= MARGIN_MM, SPACING)
     probability = np.where(dome | ball, 0.99, 0).astype(np.float32)
     bridge = np.zeros_like(dome)
     bridge[30:42, 45:55, 69:72] = True

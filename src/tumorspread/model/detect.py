@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tumorspread.measurement.pieces import lesion_boxes
-from tumorspread.measurement.room import DENSE_HU, REACH_MM, Room, distance_to_lungs, find_room
+from tumorspread.measurement.room import DENSE_HU, MARGIN_MM, REACH_MM, Room, find_room, near_lungs
 from tumorspread.model.candidates import Candidate, Detection, Point, pick_lesions
 from tumorspread.model.preprocess import Way
 from tumorspread.scan.volume import Remark, Volume
@@ -65,7 +65,7 @@ class LungSpace:
     """The lungs as the network's grid sees them.
 
     Attributes:
-        near: bool, within `REACH_MM` of them; see `distance_to_lungs`.
+        near: bool, within `REACH_MM` of them; see `near_lungs`.
         room: where their tumours may be.
     """
 
@@ -137,9 +137,8 @@ def find_lungs(sides: NDArray[np.uint8] | None, way: Way) -> LungSpace | None:
         return None
     spacing_mm = way.target_spacing_mm
     seen = way.sample(way.turn.apply_array(sides))
-    far_mm = distance_to_lungs(seen, spacing_mm, REACH_MM)
-    near = far_mm <= REACH_MM
-    return LungSpace(near, find_room(seen, far_mm, spacing_mm)) if near.any() else None
+    near, inside = near_lungs(seen, spacing_mm, (REACH_MM, MARGIN_MM))
+    return LungSpace(near, find_room(seen, inside, spacing_mm)) if near.any() else None
 
 
 def box_of_lungs(near: NDArray[np.bool_], margin: int, tile: tuple[int, ...], multiple: int = 1) -> tuple[slice, ...]:
