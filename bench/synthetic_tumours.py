@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -43,16 +46,29 @@ class SyntheticSet:
     tumours: int
 
     def cases(self) -> Iterator[tuple[str, str, ImplantCase]]:
-        """Patient, name and case."""
+        """Patient, name and case; another process makes the next one meanwhile."""
         shapes = self.data / "lesion_masks"
-        library = ShapeLibrary.read(shapes)
-        for patient, hosts in self.hosts.items():
-            config = ImplantSetConfig(hosts, self.data, shapes, SEED, self.acquisition, empty_p=0.0)
-            number = count = 0
-            while count < self.tumours:
-                case = make_case(number, config, library)
-                yield patient, f"{patient}_{self.kind}_{number}", case
-                number, count = number + 1, count + len(case.lesions)
+        with ProcessPoolExecutor(1, get_context("spawn")) as maker:
+            for patient, hosts in self.hosts.items():
+                config = ImplantSetConfig(hosts, self.data, shapes, SEED, self.acquisition, empty_p=0.0)
+                number = count = 0
+                ahead = maker.submit(make_one, number, config)
+                while count < self.tumours:
+                    case = ahead.result()
+                    ahead = maker.submit(make_one, number + 1, config)
+                    yield patient, f"{patient}_{self.kind}_{number}", case
+                    number, count = number + 1, count + len(case.lesions)
+
+
+def make_one(number: int, config: ImplantSetConfig) -> ImplantCase:
+    """A case; the shapes are read once a process."""
+    return make_case(number, config, read_shapes(config.shapes))
+
+
+@cache
+def read_shapes(folder: Path) -> ShapeLibrary:
+    """The shapes of a folder."""
+    return ShapeLibrary.read(folder)
 
 
 @dataclass
