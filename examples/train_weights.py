@@ -2,12 +2,12 @@
 
 Started again, it goes on where it stopped. The trunk is trained without the patients that weights are judged on. Fold A
 takes the negative patient back, trains on with many small tumours, then with raised diaphragms as well, and is each
-time the mean of before and after; fold B takes the others back. From fold A and fold B a last stage makes one for each
-patient that is judged, which leaves that patient alone out: chests stretched and bent, nothing learned from airless and
-hazy lung that was put in, twice, and each time the mean; fold B, of fewer steps, goes on for longer and takes no mean.
-What ships is fold A trained on with every patient, then with parts of chests, then three times as that last stage, each
-time the mean of before and after: no patient is left to calibrate it, so that it borrows the points of the folds of
-fold A.
+time the mean of before and after; fold B takes the others back. From fold A and fold B three rounds make one for each
+patient that is judged, which leave that patient alone out: chests stretched and bent, nothing learned from airless and
+hazy lung that was put in, the last with other tumours, and each time the mean; fold B, of fewer steps, goes on for
+longer and takes no mean. What ships is fold A trained on with every patient, then with parts of chests, then in four
+such rounds, each time the mean of before and after: no patient is left to calibrate it, so that it borrows the points
+of the folds of fold A.
 WORK_FOLDER/folds gets them by patient: what `make model-report WEIGHTS=...` takes. Each is calibrated by the three
 others, which are judged on synthetic tumours in the patient that they have not seen.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from commands import run_command
 # Patients that weights are judged on, and the one that fold A takes back: hardly a tumour in it.
 JUDGED = ("LIDC-IDRI-0314", "Lung_Dx-A0001", "Lung_Dx-A0002")
 NEGATIVE = "CPTAC-C3N-00247"
-OTHERS = ("LungFCP-01-0001", "ACRIN-FLT-001", "elastix")
+OTHERS = ("LungFCP-01-0001", "ACRIN-FLT-001", "ACRIN-FLT-013", "elastix")
 COUNT_A, COUNT_SMALL, COUNT_RAISED, COUNT_ALL, COUNT_PARTS, COUNT_B = 180, 270, 240, 270, 200, 130
 COUNT_DEFORMED, HELD_OUT_COUNT = 150, 40
 # Split n of a set of all patients leaves out the n-th of them.
@@ -40,6 +41,8 @@ ON_ALL = "--set run.epochs=45 --set run.val_every=45 --set optim.learning_rate=1
 ON_PARTS = "--set run.epochs=18 --set run.val_every=18 --set optim.learning_rate=1e-3"
 ON_DEFORMED = "--set run.epochs=6 --set run.val_every=6 --set optim.learning_rate=1e-3"
 LONGER = "--set run.epochs=8 --set run.val_every=8 --set optim.learning_rate=1e-3"
+# On other tumours.
+ON_LAST = "--set run.epochs=5 --set run.val_every=5 --set optim.learning_rate=1e-3"
 FOLD_B = "--set run.epochs=53 --set run.val_every=10"
 # Shares of the scans with many small tumours, with half of the diaphragm raised, and of those that show a part alone.
 MANY, MORE_MANY, RAISED, CROPPED, FEWER_CROPPED, DEFORMED = 0.34, 0.42, 0.35, 0.45, 0.2, 0.8
@@ -56,6 +59,7 @@ def main(data: Path, work: Path, workers: int) -> None:
     make_set(data, work / "set_parts", (), COUNT_PARTS, seed=16, workers=workers, cropped=CROPPED, **often)
     often |= {"many": MORE_MANY, "cropped": FEWER_CROPPED, "deformed": DEFORMED}
     make_set(data, work / "set_deformed", (), COUNT_DEFORMED, seed=19, workers=workers, ignore_airless=True, **often)
+    make_set(data, work / "set_last", (), COUNT_DEFORMED, seed=20, workers=workers, ignore_airless=True, **often)
     make_set(data, work / "set_b", (NEGATIVE,), COUNT_B, seed=13, workers=workers, many=MANY)
     make_set(data, work / "held_out", OTHERS, HELD_OUT_COUNT, seed=4, workers=workers)
     # NEGATIVE is the first patient of set_a.
@@ -69,7 +73,7 @@ def main(data: Path, work: Path, workers: int) -> None:
     everyone = train(work / "set_all", work / "everyone", f"--start {fold_a} {ON_ALL}")
     whole = average(fold_a, everyone, work / "whole.safetensors")
     parts = train(work / "set_parts", work / "parts", f"--start {whole} {ON_PARTS}")
-    shipped = thrice_on_deformed(work, average(whole, parts, work / "narrow.safetensors"))
+    shipped = go_on_as_shipped(work, average(whole, parts, work / "narrow.safetensors"))
     judged = fold_by_patient(work, fold_a, fold_b)
     (work / "folds").mkdir(exist_ok=True)
     for patient, weights in judged.items():
@@ -103,38 +107,49 @@ def make_set(
     run_command(f"data implant {data} -o {out} {what} --count {count} --seed {seed} --workers {workers} {without}")
 
 
-def on_deformed(work: Path, name: str, before: Path, *, fold: int = 0, seed: int = 0) -> tuple[Path, Path]:
-    """The mean of weights and of what they become by chests that are stretched and bent; and the latter."""
-    how = f"--start {before} {ON_DEFORMED} --set seed={seed}"
-    after = train(work / "set_deformed", work / f"deformed_{name}", how, fold=fold)
-    return average(before, after, work / f"{name}.safetensors"), after
+@dataclass(frozen=True)
+class Trained:
+    """Weights as a training left them, and the mean that is kept of it."""
+
+    after: Path
+    mean: Path
+
+    @classmethod
+    def begin(cls, weights: Path) -> Trained:
+        """The same for both."""
+        return cls(weights, weights)
 
 
-def again_on_deformed(work: Path, name: str, before: Path, mean: Path, *, fold: int = 0, seed: int) -> Path:
-    """The mean of a mean and of what weights become by another round."""
-    how = f"--start {before} {ON_DEFORMED} --set seed={seed}"
-    after = train(work / "set_deformed", work / f"deformed_{name}", how, fold=fold)
-    return average(mean, after, work / f"{name}.safetensors")
+def go_on(
+    work: Path, name: str, before: Trained, *, data: str = "deformed", how: str = ON_DEFORMED, fold: int = 0, seed: int
+) -> Trained:
+    """Another round, and the mean with the mean before."""
+    how = f"--start {before.after} {how} --set seed={seed}"
+    after = train(work / f"set_{data}", work / f"{data}_{name}", how, fold=fold)
+    return Trained(after, average(before.mean, after, work / f"{data}_{name}.safetensors"))
 
 
-def thrice_on_deformed(work: Path, before: Path) -> Path:
+def go_on_as_shipped(work: Path, before: Path) -> Path:
     """What ships of weights that have seen every patient."""
-    once = on_deformed(work, "once", before)[0]
-    twice, after = on_deformed(work, "twice", once, seed=1)
-    return again_on_deformed(work, "lung", after, twice, seed=2)
+    once = go_on(work, "once", Trained.begin(before), seed=0)
+    twice = go_on(work, "twice", Trained.begin(once.mean), seed=1)
+    thrice = go_on(work, "thrice", twice, seed=2)
+    return go_on(work, "lung", Trained.begin(thrice.mean), data="last", how=ON_LAST, seed=4).mean
 
 
 def fold_by_patient(work: Path, fold_a: Path, fold_b: Path) -> dict[str, Path]:
-    """The last stage for each patient that is judged, who is left out of it."""
+    """The last stages for each patient that is judged, who is left out of them."""
     judged = {}
     for patient in JUDGED:
-        once, after = on_deformed(work, patient, fold_a, fold=FOLDS[patient])
-        judged[patient] = again_on_deformed(work, f"{patient}_twice", after, once, fold=FOLDS[patient], seed=1)
-    last = on_deformed(work, NEGATIVE, fold_b, fold=FOLDS[NEGATIVE])[1]
-    for seed, how in enumerate((LONGER, ON_DEFORMED), 1):
-        how = f"--start {last} {how} --set seed={seed}"
-        last = train(work / "set_deformed", work / f"deformed_{NEGATIVE}_{seed}", how, fold=FOLDS[NEGATIVE])
-    return judged | {NEGATIVE: last}
+        fold = FOLDS[patient]
+        once = go_on(work, patient, Trained.begin(fold_a), fold=fold, seed=0)
+        twice = go_on(work, f"{patient}_twice", once, fold=fold, seed=1)
+        judged[patient] = go_on(work, patient, twice, data="last", how=ON_LAST, fold=fold, seed=4).mean
+    last = Trained.begin(fold_b)
+    for seed, how in enumerate((ON_DEFORMED, LONGER, ON_DEFORMED)):
+        last = go_on(work, f"{NEGATIVE}_{seed}", last, how=how, fold=FOLDS[NEGATIVE], seed=seed)
+    last = go_on(work, NEGATIVE, last, data="last", how=ON_LAST, fold=FOLDS[NEGATIVE], seed=4)
+    return judged | {NEGATIVE: last.after}
 
 
 def calibrate(work: Path, judged: dict[str, Path], onto: Path, out: Path) -> None:

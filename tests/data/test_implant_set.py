@@ -17,7 +17,7 @@ from tumorspread.data.implant import ImplantConfig
 from tumorspread.data.implant_set import ImplantSetConfig, find_airless, make_case, write_implants
 from tumorspread.data.phantom import PhantomConfig, make_phantom
 from tumorspread.data.splits import read_split, read_splits
-from tumorspread.errors import DatasetError
+from tumorspread.errors import DatasetError, GeometryError
 from tumorspread.measurement.lungs import segment_lungs
 from tumorspread.scan.nifti import read_nifti, write_nifti
 from tumorspread.scan.volume import Reorientation, Volume
@@ -222,9 +222,21 @@ def test_a_host_without_lungs_or_with_slices_that_are_not_there_is_refused(chest
 @pytest.mark.real
 def test_the_list_that_ships_names_scans_that_are_there(shared_data):
     hosts = read_hosts(find_list("shipped"))
-    assert len({host.who for host in hosts}) == 7
+    assert len({host.who for host in hosts}) == 8
     assert all((shared_data / host.scan).exists() for host in hosts)
     assert not any(name in host.scan for host in hosts for name in ("RadPhantom", "CIP"))
+
+
+@pytest.mark.real
+def test_a_host_among_strays_is_read_by_the_names_of_its_files(shared_data):
+    strays = HostSpec("strays", "dicom/ACRIN-FLT-013_stray")
+    with pytest.raises(GeometryError, match="missing"):
+        open_host(strays, shared_data)
+    host = open_host(replace(strays, files="*.dcm"), shared_data)
+    assert host.scan.shape[0] == 49
+    assert set(np.unique(host.labels.voxels)) == {0, 1, 2}
+    with pytest.raises(DatasetError, match="no file is named"):
+        open_host(replace(strays, files="*.ima"), shared_data)
 
 
 @pytest.mark.parametrize("hu", [30, -400])  # collapse, haze

@@ -10,6 +10,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import numpy as np
@@ -43,6 +44,7 @@ class HostSpec:
         scan: path of the CT, relative to the data folder.
         patient: hosts of one patient are left out together; by default the name.
         mask: path of the mask of its real tumours; None where it has none.
+        files: pattern of the names of those files in a DICOM folder that are the scan, where others lie among them.
         boxes: path of a table of boxes around its real tumour, one a slice, and the name of the volume there; what is
             surely tumour in them counts as such (`mark_core`), and `ignore` must hold the rest of it.
         slices: first and one past the last slice, counted from the feet, of the part that is used; None for all.
@@ -55,6 +57,7 @@ class HostSpec:
     scan: str
     patient: str | None = None
     mask: str | None = None
+    files: str | None = None
     boxes: tuple[str, str] | None = None
     slices: tuple[int, int] | None = None
     ignore: tuple[Box, ...] = ()
@@ -118,10 +121,10 @@ def open_host(spec: HostSpec, data: Path) -> HostScan:
 
     Raises:
         ReadError, GeometryError, MaskError: scan or mask cannot be read right.
-        DatasetError: no lungs are found, or `slices` or a box is not within the scan; see `read_boxes`. Or the
-            host has `boxes` and nothing to ignore.
+        DatasetError: no lungs are found, no file is named so, or `slices` or a box is not within the scan; see
+            `read_boxes`. Or the host has `boxes` and nothing to ignore.
     """
-    scan = read(data / spec.scan)
+    scan = read(data / spec.scan) if spec.files is None else _read_files(data / spec.scan, spec.files)
     mask = read_mask(data / spec.mask, scan) if spec.mask else None
     lungs = segment_lungs(scan)
     if lungs.volumes.total_ml is None:
@@ -139,6 +142,17 @@ def open_host(spec: HostSpec, data: Path) -> HostScan:
     sides = sides.with_voxels(_mark_ignored(sides.voxels, spec))
     start, stop = _around_lungs(sides, first, last)
     return HostScan(_owned(upright.crop(start, stop)), _owned(sides.crop(start, stop)))
+
+
+def _read_files(folder: Path, pattern: str) -> Volume:
+    """The scan that some files of a folder are."""
+    found = sorted(path.resolve() for path in folder.glob(pattern) if path.is_file())
+    if not found:
+        raise DatasetError(f"{folder}: no file is named {pattern}")
+    with TemporaryDirectory() as alone:
+        for path in found:
+            (Path(alone) / path.name).symlink_to(path)
+        return read(Path(alone))
 
 
 def _mark_boxed(scan: Volume, spec: HostSpec, data: Path, table: str, volume: str) -> NDArray[np.bool_]:
