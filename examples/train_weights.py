@@ -4,10 +4,10 @@ Started again, it goes on where it stopped. The trunk is trained without the pat
 takes the negative patient back, trains on with many small tumours, then with raised diaphragms as well, and is each
 time the mean of before and after; fold B takes the others back. From fold A and fold B three rounds make one for each
 patient that is judged, which leave that patient alone out: chests stretched and bent, nothing learned from airless and
-hazy lung that was put in, the last with other tumours, and each time the mean; fold B, of fewer steps, goes on for
-longer and takes no mean. What ships is fold A trained on with every patient, then with parts of chests, then in four
-such rounds, each time the mean of before and after: no patient is left to calibrate it, so that it borrows the points
-of the folds of fold A.
+hazy lung that was put in, and each time the mean, the last with other tumours, of which a third counts; fold B, of
+fewer steps, goes on for longer in the first two and takes no mean. What ships is fold A trained on with every patient,
+then with parts of chests, then in four such rounds, each time the mean of before and after: no patient is left to
+calibrate it, so that it borrows the points of the folds of fold A.
 WORK_FOLDER/folds gets them by patient: what `make model-report WEIGHTS=...` takes. Each is calibrated by the three
 others, which are judged on synthetic tumours in the patient that they have not seen.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]
@@ -66,14 +66,14 @@ def main(data: Path, work: Path, workers: int) -> None:
     trunk = train(work / "set_a", work / "trunk", TRUNK, fold=1)
     before = train(work / "set_a", work / "masses", f"--start {trunk} {FOLD_A}")
     after = train(work / "set_small", work / "small", f"--start {before} {SMALL}")
-    midway = average(before, after, work / "midway.safetensors")
+    midway = average(before, after, out=work / "midway.safetensors")
     raised = train(work / "set_raised", work / "raised", f"--start {midway} {ON_RAISED}")
-    fold_a = average(midway, raised, work / "fold_a.safetensors")
+    fold_a = average(midway, raised, out=work / "fold_a.safetensors")
     fold_b = train(work / "set_b", work / "fold_b", f"--start {trunk} {FOLD_B}")
     everyone = train(work / "set_all", work / "everyone", f"--start {fold_a} {ON_ALL}")
-    whole = average(fold_a, everyone, work / "whole.safetensors")
+    whole = average(fold_a, everyone, out=work / "whole.safetensors")
     parts = train(work / "set_parts", work / "parts", f"--start {whole} {ON_PARTS}")
-    shipped = go_on_as_shipped(work, average(whole, parts, work / "narrow.safetensors"))
+    shipped = go_on_as_shipped(work, average(whole, parts, out=work / "narrow.safetensors"))
     judged = fold_by_patient(work, fold_a, fold_b)
     (work / "folds").mkdir(exist_ok=True)
     for patient, weights in judged.items():
@@ -115,26 +115,34 @@ class Trained:
     mean: Path
 
     @classmethod
-    def begin(cls, weights: Path) -> Trained:
-        """The same for both."""
+    def both(cls, weights: Path) -> Trained:
+        """Weights that are both."""
         return cls(weights, weights)
 
 
-def go_on(
-    work: Path, name: str, before: Trained, *, data: str = "deformed", how: str = ON_DEFORMED, fold: int = 0, seed: int
-) -> Trained:
+def go_on(work: Path, name: str, before: Trained, *, fold: int = 0, seed: int, how: str = ON_DEFORMED) -> Trained:
     """Another round, and the mean with the mean before."""
-    how = f"--start {before.after} {how} --set seed={seed}"
-    after = train(work / f"set_{data}", work / f"{data}_{name}", how, fold=fold)
-    return Trained(after, average(before.mean, after, work / f"{data}_{name}.safetensors"))
+    after = train(work / "set_deformed", work / f"deformed_{name}", begin(before, how, seed), fold=fold)
+    return Trained(after, average(before.mean, after, out=work / f"deformed_{name}.safetensors"))
+
+
+def go_on_at_last(work: Path, name: str, before: Trained, *, fold: int = 0) -> Path:
+    """A round on other tumours, of which the mean before keeps two thirds."""
+    after = train(work / "set_last", work / f"last_{name}", begin(before, ON_LAST, 4), fold=fold)
+    return average(before.mean, before.mean, after, out=work / f"last_{name}.safetensors")
+
+
+def begin(before: Trained, how: str, seed: int) -> str:
+    """The settings of a round that begins with weights as the last one left them."""
+    return f"--start {before.after} {how} --set seed={seed}"
 
 
 def go_on_as_shipped(work: Path, before: Path) -> Path:
     """What ships of weights that have seen every patient."""
-    once = go_on(work, "once", Trained.begin(before), seed=0)
-    twice = go_on(work, "twice", Trained.begin(once.mean), seed=1)
+    once = go_on(work, "once", Trained.both(before), seed=0)
+    twice = go_on(work, "twice", Trained.both(once.mean), seed=1)
     thrice = go_on(work, "thrice", twice, seed=2)
-    return go_on(work, "lung", Trained.begin(thrice.mean), data="last", how=ON_LAST, seed=4).mean
+    return go_on_at_last(work, "lung", Trained.both(thrice.mean))
 
 
 def fold_by_patient(work: Path, fold_a: Path, fold_b: Path) -> dict[str, Path]:
@@ -142,13 +150,12 @@ def fold_by_patient(work: Path, fold_a: Path, fold_b: Path) -> dict[str, Path]:
     judged = {}
     for patient in JUDGED:
         fold = FOLDS[patient]
-        once = go_on(work, patient, Trained.begin(fold_a), fold=fold, seed=0)
+        once = go_on(work, patient, Trained.both(fold_a), fold=fold, seed=0)
         twice = go_on(work, f"{patient}_twice", once, fold=fold, seed=1)
-        judged[patient] = go_on(work, patient, twice, data="last", how=ON_LAST, fold=fold, seed=4).mean
-    last = Trained.begin(fold_b)
+        judged[patient] = go_on_at_last(work, patient, twice, fold=fold)
+    last = Trained.both(fold_b)
     for seed, how in enumerate((ON_DEFORMED, LONGER, ON_DEFORMED)):
         last = go_on(work, f"{NEGATIVE}_{seed}", last, how=how, fold=FOLDS[NEGATIVE], seed=seed)
-    last = go_on(work, NEGATIVE, last, data="last", how=ON_LAST, fold=FOLDS[NEGATIVE], seed=4)
     return judged | {NEGATIVE: last.after}
 
 
@@ -159,9 +166,9 @@ def calibrate(work: Path, judged: dict[str, Path], onto: Path, out: Path) -> Non
     run_command(f"calibrate {weights} {work / 'held_out'} --split test {folds} --onto {onto} -o {out} --half --force")
 
 
-def average(before: Path, after: Path, out: Path) -> Path:
-    """The mean of two weights."""
-    run_command(f"average {before} {after} -o {out} --force")
+def average(*weights: Path, out: Path) -> Path:
+    """The mean of weights."""
+    run_command(f"average {' '.join(map(str, weights))} -o {out} --force")
     return out
 
 
