@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,8 +14,7 @@ import numpy as np
 from tumorspread import Analysis, Volume
 from tumorspread.data.acquisition import AcquisitionConfig
 from tumorspread.data.hosts import HostSpec
-from tumorspread.data.implant_set import ImplantCase, ImplantSetConfig, make_case
-from tumorspread.data.shapes import ShapeLibrary
+from tumorspread.data.implant_set import ImplantCase, ImplantSetConfig, make_case, read_library
 from tumorspread.measurement.metrics import FOUND_SHARE
 from tumorspread.measurement.pieces import drop_unknown
 from tumorspread.model.candidates import expected_calibration_error
@@ -61,14 +59,8 @@ class SyntheticSet:
 
 
 def make_one(number: int, config: ImplantSetConfig) -> ImplantCase:
-    """A case; the shapes are read once a process."""
-    return make_case(number, config, read_shapes(config.shapes))
-
-
-@cache
-def read_shapes(folder: Path) -> ShapeLibrary:
-    """The shapes of a folder."""
-    return ShapeLibrary.read(folder)
+    """A case, in the process that makes them."""
+    return make_case(number, config, read_library(config.shapes))
 
 
 @dataclass

@@ -4,10 +4,10 @@ Started again, it goes on where it stopped. The trunk is trained without the pat
 takes the negative patient back, trains on with many small tumours, then with raised diaphragms as well, and is each
 time the mean of before and after; fold B takes the others back. From fold A and fold B three rounds make one for each
 patient that is judged, which leave that patient alone out: chests stretched and bent, nothing learned from airless and
-hazy lung that was put in, and each time the mean, the last with other tumours, of which a third counts; fold B, of
-fewer steps, goes on for longer in the first two and takes no mean. What ships is fold A trained on with every patient,
-then with parts of chests, then in four such rounds, each time the mean of before and after: no patient is left to
-calibrate it, so that it borrows the points of the folds of fold A.
+hazy lung that was put in, and each time the mean of before and after; the last is on other tumours and counts a third.
+Fold B, of fewer steps, goes on for longer, without that last one and without a mean. What ships is fold A trained on
+with every patient, then with parts of chests, then in four such rounds: no patient is left to calibrate it, so that it
+borrows the points of the folds of fold A.
 WORK_FOLDER/folds gets them by patient: what `make model-report WEIGHTS=...` takes. Each is calibrated by the three
 others, which are judged on synthetic tumours in the patient that they have not seen.
 Usage: python examples/train_weights.py DATA WORK_FOLDER [--workers N]

@@ -240,7 +240,7 @@ def _write_all(
 
 
 def _write_one(out: Path, number: int, config: ImplantSetConfig, info: DatasetInfo) -> None:
-    case = make_case(number, config, _read_library(config.shapes))
+    case = make_case(number, config, read_library(config.shapes))
     name = info.training[number]
     write_case(out, name, case.scan, case.mask, info, ignored=case.ignored)
     truth = {"host": case.host, "lesions": [asdict(n) for n in case.lesions], "distractors": case.distractors}
@@ -248,7 +248,8 @@ def _write_one(out: Path, number: int, config: ImplantSetConfig, info: DatasetIn
 
 
 @lru_cache(maxsize=2)
-def _read_library(folder: Path | None) -> ShapeLibrary | None:
+def read_library(folder: Path | None) -> ShapeLibrary | None:
+    """The shapes of a folder, read once a process; None for None. Errors as for `ShapeLibrary.read`."""
     return None if folder is None else ShapeLibrary.read(folder)
 
 
